@@ -1,0 +1,699 @@
+/*
+ * pvx: the syscall shim of pv-xconnect.
+ *
+ * Why it exists: Bun's own readers drop ancillary data, some sequences must not
+ * be interrupted by another line of JavaScript ("become uid, connect, become
+ * root again"), and msghdr, epoll_event and struct open_how are clumsy and
+ * architecture-dependent from TypeScript.
+ *
+ * Freestanding: no libc, no TLS, no errno. Every function returns the result or
+ * -errno, so nothing can come between a call and its error. The same object
+ * therefore serves glibc and musl. x86_64 and aarch64.
+ *
+ * Ownership: an fd that a function returns, or writes to an array, is the
+ * caller's; all are close-on-exec. No function keeps a pointer after it returns,
+ * but for pvx_guarded when it answers -EDEADLK (see there).
+ */
+#include <linux/types.h>
+#include <asm/unistd.h>
+
+typedef __s32 i32;
+typedef __u32 u32;
+typedef __s64 i64;
+typedef __u64 u64;
+typedef __u8 u8;
+
+#define API __attribute__((visibility("default")))
+
+/* errno values that the shim itself gives or looks at; the same on both architectures (asm-generic/errno.h) */
+enum { E_INTR = 4, E_AGAIN = 11, E_INVAL = 22, E_DEADLK = 35, E_TIMEDOUT = 110, E_NAMETOOLONG = 36, E_PERM = 1 };
+
+#if defined(__x86_64__)
+static inline i64 sys6(i64 nr, i64 a, i64 b, i64 c, i64 d, i64 e, i64 f)
+{
+	register i64 r10 __asm__("r10") = d;
+	register i64 r8 __asm__("r8") = e;
+	register i64 r9 __asm__("r9") = f;
+	i64 ret;
+	__asm__ volatile("syscall" : "=a"(ret) : "a"(nr), "D"(a), "S"(b), "d"(c), "r"(r10), "r"(r8), "r"(r9) : "rcx", "r11", "memory");
+	return ret;
+}
+#elif defined(__aarch64__)
+static inline i64 sys6(i64 nr, i64 a, i64 b, i64 c, i64 d, i64 e, i64 f)
+{
+	register i64 x8 __asm__("x8") = nr;
+	register i64 x0 __asm__("x0") = a;
+	register i64 x1 __asm__("x1") = b;
+	register i64 x2 __asm__("x2") = c;
+	register i64 x3 __asm__("x3") = d;
+	register i64 x4 __asm__("x4") = e;
+	register i64 x5 __asm__("x5") = f;
+	__asm__ volatile("svc 0" : "+r"(x0) : "r"(x8), "r"(x1), "r"(x2), "r"(x3), "r"(x4), "r"(x5) : "memory");
+	return x0;
+}
+#else
+#error "pvx: x86_64 and aarch64 only"
+#endif
+
+#define S0(n) sys6(n, 0, 0, 0, 0, 0, 0)
+#define S1(n, a) sys6(n, (i64)(a), 0, 0, 0, 0, 0)
+#define S2(n, a, b) sys6(n, (i64)(a), (i64)(b), 0, 0, 0, 0)
+#define S3(n, a, b, c) sys6(n, (i64)(a), (i64)(b), (i64)(c), 0, 0, 0)
+#define S4(n, a, b, c, d) sys6(n, (i64)(a), (i64)(b), (i64)(c), (i64)(d), 0, 0)
+#define S5(n, a, b, c, d, e) sys6(n, (i64)(a), (i64)(b), (i64)(c), (i64)(d), (i64)(e), 0)
+#define S6(n, a, b, c, d, e, f) sys6(n, (i64)(a), (i64)(b), (i64)(c), (i64)(d), (i64)(e), (i64)(f))
+
+/* The compiler may call these even when freestanding. */
+void *memset(void *to, int byte, unsigned long n)
+{
+	u8 *p = to;
+	while (n--)
+		*p++ = (u8)byte;
+	return to;
+}
+void *memcpy(void *to, const void *from, unsigned long n)
+{
+	u8 *p = to;
+	const u8 *q = from;
+	while (n--)
+		*p++ = *q++;
+	return to;
+}
+
+/* ---- plain fds ---------------------------------------------------------- */
+
+API i32 pvx_close(i32 fd) { return (i32)S1(__NR_close, fd); }
+API i32 pvx_read(i32 fd, void *to, u32 n) { return (i32)S3(__NR_read, fd, to, n); }
+API i32 pvx_write(i32 fd, const void *from, u32 n) { return (i32)S3(__NR_write, fd, from, n); }
+API i32 pvx_dup(i32 fd) { return (i32)S3(__NR_fcntl, fd, 1030 /* F_DUPFD_CLOEXEC */, 3); }
+API i32 pvx_fcntl(i32 fd, i32 op, i64 arg) { return (i32)S3(__NR_fcntl, fd, op, arg); }
+API i32 pvx_eventfd(void) { return (i32)S2(__NR_eventfd2, 0, 02004000 /* EFD_NONBLOCK | EFD_CLOEXEC */); }
+API i32 pvx_memfd(const char *name) { return (i32)S2(__NR_memfd_create, name, 1 /* MFD_CLOEXEC */); }
+API i32 pvx_flock(i32 fd, i32 op) { return (i32)S2(__NR_flock, fd, op); }
+API i32 pvx_pipe(i32 *two) { return (i32)S2(__NR_pipe2, two, 02004000); }
+API i32 pvx_umask(i32 mask) { return (i32)S1(__NR_umask, mask); }
+
+/* ---- epoll ---------------------------------------------------------------
+ * The kernel's struct is packed on x86_64 only; callers see three u32 an event:
+ * fd, generation, events. The generation tells an event of a closed and reused
+ * fd number (same batch) from one of its new owner.
+ */
+struct epoll_event_abi {
+	u32 events;
+	u32 fd;
+	u32 generation;
+#if !defined(__x86_64__)
+	u32 tail;
+#endif
+} __attribute__((packed));
+
+#if !defined(__x86_64__)
+/* aarch64: u32 events, u32 padding, u64 data */
+struct epoll_event_wide {
+	u32 events;
+	u32 pad;
+	u32 fd;
+	u32 generation;
+};
+#define EVENT struct epoll_event_wide
+#else
+#define EVENT struct epoll_event_abi
+#endif
+
+enum { EVENTS_MAX = 256 };
+
+API i32 pvx_epoll_create(void) { return (i32)S1(__NR_epoll_create1, 02000000); }
+
+/* op: 1 add, 2 delete, 3 modify */
+API i32 pvx_epoll_ctl(i32 ep, i32 op, i32 fd, u32 events, u32 generation)
+{
+	EVENT e;
+	memset(&e, 0, sizeof e);
+	e.events = events;
+	e.fd = (u32)fd;
+	e.generation = generation;
+	return (i32)S4(__NR_epoll_ctl, ep, op, fd, &e);
+}
+
+/* Returns the number of events; an interrupted wait is 0 events, not an error. */
+API i32 pvx_epoll_wait(i32 ep, u32 *out, i32 max, i32 timeout_ms)
+{
+	EVENT events[EVENTS_MAX];
+	if (max > EVENTS_MAX)
+		max = EVENTS_MAX;
+	i32 n = (i32)S6(__NR_epoll_pwait, ep, events, max, timeout_ms, 0, 8);
+	if (n == -E_INTR)
+		return 0;
+	for (i32 i = 0; i < n; i++) {
+		out[3 * i] = events[i].fd;
+		out[3 * i + 1] = events[i].generation;
+		out[3 * i + 2] = events[i].events;
+	}
+	return n;
+}
+
+/* ---- unix sockets ------------------------------------------------------- */
+
+struct sockaddr_un_abi {
+	unsigned short family;
+	char path[108];
+};
+struct iovec_abi {
+	void *base;
+	u64 len;
+};
+struct msghdr_abi {
+	void *name;
+	u32 namelen;
+	u32 pad0;
+	struct iovec_abi *iov;
+	u64 iovlen;
+	void *control;
+	u64 controllen;
+	u32 flags;
+	u32 pad1;
+};
+struct cmsghdr_abi {
+	u64 len;
+	i32 level;
+	i32 type;
+};
+enum {
+	AF_UNIX_ = 1,
+	SOL_SOCKET_ = 1,
+	SCM_RIGHTS_ = 1,
+	SCM_CREDENTIALS_ = 2,
+	SO_PEERCRED_ = 17,
+	SOCK_FLAGS = 02004000, /* SOCK_NONBLOCK | SOCK_CLOEXEC */
+	MSG_PEEK_ = 2,
+	MSG_CTRUNC_ = 8,
+	MSG_DONTWAIT_ = 0x40,
+	MSG_NOSIGNAL_ = 0x4000,
+	MSG_CMSG_CLOEXEC_ = 0x40000000,
+	FDS_MAX = 253, /* SCM_MAX_FD, include/net/scm.h */
+};
+
+/* abstract: the path's first byte counts as NUL. Not used for anything of ours; for tests and probes. */
+static i64 address(struct sockaddr_un_abi *a, const char *path)
+{
+	u32 n = 0;
+	memset(a, 0, sizeof *a);
+	a->family = AF_UNIX_;
+	while (path[n]) {
+		if (n >= sizeof a->path - 1)
+			return -E_NAMETOOLONG;
+		a->path[n] = path[n];
+		n++;
+	}
+	return (i64)(sizeof a->family + n + 1);
+}
+
+/* type: 1 stream, 5 seqpacket, 2 datagram */
+API i32 pvx_socket(i32 type) { return (i32)S3(__NR_socket, AF_UNIX_, type | SOCK_FLAGS, 0); }
+API i32 pvx_socketpair(i32 type, i32 *two) { return (i32)S4(__NR_socketpair, AF_UNIX_, type | SOCK_FLAGS, 0, two); }
+API i32 pvx_listen(i32 fd, i32 backlog) { return (i32)S2(__NR_listen, fd, backlog); }
+API i32 pvx_accept(i32 fd) { return (i32)S4(__NR_accept4, fd, 0, 0, SOCK_FLAGS); }
+API i32 pvx_shutdown(i32 fd, i32 how) { return (i32)S2(__NR_shutdown, fd, how); }
+
+/*
+ * Binds with exactly `mode` on the new inode: the kernel takes it from the
+ * socket's own inode less the umask (net/unix/af_unix.c, unix_bind_bsd), so no
+ * chmod by path follows that somebody could redirect. The umask is the
+ * process's; it is put back before the call returns.
+ */
+API i32 pvx_bind(i32 fd, const char *path, u32 mode)
+{
+	struct sockaddr_un_abi a;
+	i64 n = address(&a, path);
+	if (n < 0)
+		return (i32)n;
+	i64 r = S2(__NR_fchmod, fd, mode);
+	if (r < 0)
+		return (i32)r;
+	i64 old = S1(__NR_umask, 0);
+	r = S3(__NR_bind, fd, &a, n);
+	S1(__NR_umask, old);
+	return (i32)r;
+}
+
+API i32 pvx_connect(i32 fd, const char *path)
+{
+	struct sockaddr_un_abi a;
+	i64 n = address(&a, path);
+	if (n < 0)
+		return (i32)n;
+	return (i32)S3(__NR_connect, fd, &a, n);
+}
+
+/* out: pid, uid, gid */
+API i32 pvx_peercred(i32 fd, u32 *out)
+{
+	u32 len = 12;
+	return (i32)S5(__NR_getsockopt, fd, SOL_SOCKET_, SO_PEERCRED_, out, &len);
+}
+API i32 pvx_setsockopt_int(i32 fd, i32 option, i32 value)
+{
+	return (i32)S5(__NR_setsockopt, fd, SOL_SOCKET_, option, &value, 4);
+}
+API i32 pvx_getsockopt_int(i32 fd, i32 option)
+{
+	i32 value = 0;
+	u32 len = 4;
+	i64 r = S5(__NR_getsockopt, fd, SOL_SOCKET_, option, &value, &len);
+	return r < 0 ? (i32)r : value;
+}
+/* 1 when bytes could be read, or the peer is gone, within timeout_ms; else 0 */
+API i32 pvx_wait_readable(i32 fd, i32 timeout_ms)
+{
+	struct { i32 fd; short events, revents; } p = { fd, 1, 0 };
+	struct { i64 s, ns; } t = { timeout_ms / 1000, (timeout_ms % 1000) * 1000000L };
+	return (i32)S5(__NR_ppoll, &p, 1, timeout_ms < 0 ? 0 : &t, 0, 8);
+}
+
+/*
+ * info: [0] number of fds written to `fds`, [1] msg_flags, [2] 1 when the
+ * message carried credentials, [3] pid, [4] uid, [5] gid.
+ * Room for 253 fds always: too little would lose fds silently.
+ */
+API i32 pvx_recv(i32 fd, void *to, u32 n, i32 *fds, i32 *info)
+{
+	union {
+		u64 align;
+		u8 bytes[16 + FDS_MAX * 4 + 4 + 16 + 16 + 64];
+	} control;
+	struct iovec_abi iov = { to, n };
+	struct msghdr_abi m;
+	memset(&m, 0, sizeof m);
+	m.iov = &iov;
+	m.iovlen = 1;
+	m.control = &control;
+	m.controllen = sizeof control;
+	info[0] = info[1] = info[2] = 0;
+	i64 r = S3(__NR_recvmsg, fd, &m, MSG_DONTWAIT_ | MSG_CMSG_CLOEXEC_);
+	if (r < 0)
+		return (i32)r;
+	info[1] = (i32)m.flags;
+	for (u64 at = 0; at + 16 <= m.controllen;) {
+		struct cmsghdr_abi *c = (struct cmsghdr_abi *)(control.bytes + at);
+		if (c->len < 16 || at + c->len > m.controllen)
+			break;
+		if (c->level == SOL_SOCKET_ && c->type == SCM_RIGHTS_) {
+			i32 *got = (i32 *)(c + 1);
+			for (u64 i = 0; i < (c->len - 16) / 4; i++) {
+				if (info[0] < FDS_MAX)
+					fds[info[0]++] = got[i];
+				else
+					S1(__NR_close, got[i]);
+			}
+		} else if (c->level == SOL_SOCKET_ && c->type == SCM_CREDENTIALS_) {
+			i32 *got = (i32 *)(c + 1);
+			info[2] = 1;
+			info[3] = got[0];
+			info[4] = got[1];
+			info[5] = got[2];
+		}
+		at += (c->len + 7) & ~7ull;
+	}
+	return (i32)r;
+}
+
+/* Peeks at up to n bytes without keeping them: 1 when they include a message with fds (no control room: MSG_CTRUNC). */
+static i64 peek(i32 fd, u8 *page, u32 page_size, u32 n, i32 *carries)
+{
+	struct iovec_abi iov[64];
+	struct msghdr_abi m;
+	u32 count = 0;
+	memset(&m, 0, sizeof m);
+	/* All of it lands on one cache-hot page: only what stands in the queue counts. */
+	while (n > 0 && count < 64) {
+		u32 step = n < page_size ? n : page_size;
+		iov[count].base = page;
+		iov[count].len = step;
+		n -= step;
+		count++;
+	}
+	m.iov = iov;
+	m.iovlen = count;
+	i64 r = S3(__NR_recvmsg, fd, &m, MSG_DONTWAIT_ | MSG_PEEK_);
+	*carries = r >= 0 && (m.flags & MSG_CTRUNC_) != 0;
+	return r;
+}
+
+/*
+ * Like pvx_recv, for streams, but never reads past the byte at which a message
+ * with fds begins: the kernel glues fd-less bytes to the message that follows
+ * (net/unix/af_unix.c, unix_stream_read_generic), and the place is lost. So: peek;
+ * when the peeked bytes end in a message with fds, find its first byte by
+ * bisection; read up to there. The fds then come with the next call, at its
+ * first byte. `page` is scratch of `page_size` (>= 4096) bytes; n <= 64 pages.
+ */
+API i32 pvx_recv_placed(i32 fd, void *to, u32 n, i32 *fds, i32 *info, u8 *page, u32 page_size)
+{
+	i32 carries = 0;
+	if (n > 64 * page_size)
+		n = 64 * page_size;
+	i64 seen = peek(fd, page, page_size, n, &carries);
+	info[0] = info[1] = info[2] = 0;
+	if (seen <= 0)
+		return (i32)seen;
+	u32 want = (u32)seen;
+	if (carries) {
+		u32 low = 1, high = (u32)seen; /* the smallest length whose peek carries fds is in [low, high] */
+		while (low < high) {
+			u32 mid = low + (high - low) / 2;
+			i64 r = peek(fd, page, page_size, mid, &carries);
+			if (r < 0)
+				return (i32)r;
+			if (carries)
+				high = mid;
+			else
+				low = mid + 1;
+		}
+		if (low > 1)
+			want = low - 1;
+	}
+	return pvx_recv(fd, to, want, fds, info);
+}
+
+/*
+ * Sends iov[0, count) in one message. fds leave with its first byte. `credentials`
+ * (pid, uid, gid) may be null. Partial sends are possible on streams; the fds have
+ * left with any byte.
+ */
+API i32 pvx_sendv(i32 fd, struct iovec_abi *iov, u32 count, const i32 *fds, u32 nfds, const u32 *credentials)
+{
+	union {
+		u64 align;
+		u8 bytes[16 + FDS_MAX * 4 + 4 + 32];
+	} control;
+	struct msghdr_abi m;
+	u64 at = 0;
+	if (nfds > FDS_MAX)
+		return -E_INVAL;
+	memset(&m, 0, sizeof m);
+	m.iov = iov;
+	m.iovlen = count;
+	if (credentials) {
+		struct cmsghdr_abi *c = (struct cmsghdr_abi *)control.bytes;
+		c->len = 16 + 12;
+		c->level = SOL_SOCKET_;
+		c->type = SCM_CREDENTIALS_;
+		memcpy(c + 1, credentials, 12);
+		memset((u8 *)(c + 1) + 12, 0, 4);
+		at = 32;
+	}
+	if (nfds) {
+		struct cmsghdr_abi *c = (struct cmsghdr_abi *)(control.bytes + at);
+		c->len = 16 + 4ull * nfds;
+		c->level = SOL_SOCKET_;
+		c->type = SCM_RIGHTS_;
+		memcpy(c + 1, fds, 4ul * nfds);
+		at += (c->len + 7) & ~7ull;
+	}
+	if (at) {
+		m.control = &control;
+		m.controllen = at;
+	}
+	return (i32)S3(__NR_sendmsg, fd, &m, MSG_DONTWAIT_ | MSG_NOSIGNAL_);
+}
+
+/* One buffer, no fds: the hot path of a relay. */
+API i32 pvx_send(i32 fd, const u8 *from, u32 start, u32 n)
+{
+	return (i32)S6(__NR_sendto, fd, from + start, n, MSG_DONTWAIT_ | MSG_NOSIGNAL_, 0, 0);
+}
+
+/* ---- identity ------------------------------------------------------------
+ * Raw setres*id move the calling thread alone. SECBIT_NO_SETUID_FIXUP keeps its
+ * capabilities meanwhile, so that the way back always works and a provider
+ * socket of mode 0600 is reached. If the way back did not work the thread would
+ * go on as somebody else: the process ends instead.
+ */
+enum { PR_GET_SECUREBITS_ = 27, PR_SET_SECUREBITS_ = 28, NO_SETUID_FIXUP = 4, GROUPS_MAX = 256 };
+
+API i32 pvx_connect_as(i32 fd, const char *path, u32 uid, u32 gid)
+{
+	u32 groups[GROUPS_MAX];
+	u32 r_uid, e_uid, s_uid, r_gid, e_gid, s_gid;
+	i64 n_groups = S2(__NR_getgroups, GROUPS_MAX, groups);
+	i64 bits = S1(__NR_prctl, PR_GET_SECUREBITS_);
+	if (n_groups < 0)
+		return (i32)n_groups;
+	if (bits < 0)
+		return (i32)bits;
+	S3(__NR_getresuid, &r_uid, &e_uid, &s_uid);
+	S3(__NR_getresgid, &r_gid, &e_gid, &s_gid);
+	i64 r = S2(__NR_prctl, PR_SET_SECUREBITS_, bits | NO_SETUID_FIXUP);
+	if (r < 0)
+		return (i32)r;
+	r = S2(__NR_setgroups, 0, 0);
+	if (r >= 0)
+		r = S3(__NR_setresgid, gid, gid, gid);
+	if (r >= 0)
+		r = S3(__NR_setresuid, uid, uid, uid);
+	if (r >= 0)
+		r = pvx_connect(fd, path);
+	if (S3(__NR_setresuid, r_uid, e_uid, s_uid) < 0 || S3(__NR_setresgid, r_gid, e_gid, s_gid) < 0 ||
+	    S2(__NR_setgroups, n_groups, groups) < 0 || S2(__NR_prctl, PR_SET_SECUREBITS_, bits) < 0)
+		S1(__NR_exit_group, 70);
+	return (i32)r;
+}
+
+/* The identity that the calling thread uses towards file systems; returns 0, or -EPERM when it did not take. */
+API i32 pvx_setfsids(u32 uid, u32 gid)
+{
+	S1(__NR_setfsgid, gid);
+	S1(__NR_setfsuid, uid);
+	/* setfs*id have no error: a second call with an impossible id tells what is in force (setfsuid(2)) */
+	if ((u32)S1(__NR_setfsuid, (u32)-1) != uid || (u32)S1(__NR_setfsgid, (u32)-1) != gid)
+		return -E_PERM;
+	return 0;
+}
+API i32 pvx_prctl(i32 op, u64 a, u64 b) { return (i32)S3(__NR_prctl, op, a, b); }
+
+/* ---- file system -------------------------------------------------------- */
+
+struct open_how_abi {
+	u64 flags, mode, resolve;
+};
+API i32 pvx_openat2(i32 dir, const char *path, u32 flags, u32 mode, u32 resolve)
+{
+	struct open_how_abi how = { flags, mode, resolve };
+	return (i32)S4(__NR_openat2, dir, path, &how, sizeof how);
+}
+API i32 pvx_openat(i32 dir, const char *path, u32 flags, u32 mode) { return (i32)S4(__NR_openat, dir, path, flags, mode); }
+API i32 pvx_mkdirat(i32 dir, const char *name, u32 mode) { return (i32)S3(__NR_mkdirat, dir, name, mode); }
+API i32 pvx_mknodat(i32 dir, const char *name, u32 mode, u32 dev) { return (i32)S4(__NR_mknodat, dir, name, mode, dev); }
+API i32 pvx_unlinkat(i32 dir, const char *name, i32 flags) { return (i32)S3(__NR_unlinkat, dir, name, flags); }
+API i32 pvx_renameat2(i32 from_dir, const char *from, i32 to_dir, const char *to, u32 flags)
+{
+	return (i32)S5(__NR_renameat2, from_dir, from, to_dir, to, flags);
+}
+API i32 pvx_fchmodat(i32 dir, const char *name, u32 mode) { return (i32)S3(__NR_fchmodat, dir, name, mode); }
+API i32 pvx_fchownat(i32 dir, const char *name, u32 uid, u32 gid, i32 flags)
+{
+	return (i32)S5(__NR_fchownat, dir, name, uid, gid, flags);
+}
+API i32 pvx_readlinkat(i32 dir, const char *name, void *to, u32 n) { return (i32)S4(__NR_readlinkat, dir, name, to, n); }
+API i32 pvx_statx(i32 dir, const char *name, i32 flags, u32 mask, void *out)
+{
+	return (i32)S5(__NR_statx, dir, name, flags, mask, out);
+}
+API i32 pvx_fstatfs(i32 fd, void *out) { return (i32)S2(__NR_fstatfs, fd, out); }
+API i32 pvx_inotify_init(void) { return (i32)S1(__NR_inotify_init1, 02004000); }
+API i32 pvx_inotify_add(i32 fd, const char *path, u32 mask) { return (i32)S3(__NR_inotify_add_watch, fd, path, mask); }
+API i32 pvx_inotify_remove(i32 fd, i32 watch) { return (i32)S2(__NR_inotify_rm_watch, fd, watch); }
+
+/* ---- mounts and namespaces ---------------------------------------------- */
+
+API i32 pvx_fsopen(const char *type) { return (i32)S2(__NR_fsopen, type, 1 /* FSOPEN_CLOEXEC */); }
+API i32 pvx_fsconfig(i32 fd, u32 command, const char *key, const void *value, i32 aux)
+{
+	return (i32)S5(__NR_fsconfig, fd, command, key, value, aux);
+}
+API i32 pvx_fsmount(i32 fd, u32 attributes) { return (i32)S3(__NR_fsmount, fd, 1 /* FSMOUNT_CLOEXEC */, attributes); }
+API i32 pvx_open_tree(i32 dir, const char *path, u32 flags) { return (i32)S3(__NR_open_tree, dir, path, flags); }
+API i32 pvx_move_mount(i32 from, const char *from_path, i32 to, const char *to_path, u32 flags)
+{
+	return (i32)S5(__NR_move_mount, from, from_path, to, to_path, flags);
+}
+API i32 pvx_umount2(const char *path, i32 flags) { return (i32)S2(__NR_umount2, path, flags); }
+API i32 pvx_setns(i32 fd, i32 kind) { return (i32)S2(__NR_setns, fd, kind); }
+API i32 pvx_unshare(i32 flags) { return (i32)S1(__NR_unshare, flags); }
+
+/* ---- processes ---------------------------------------------------------- */
+
+API i32 pvx_pidfd_open(i32 pid) { return (i32)S2(__NR_pidfd_open, pid, 0); }
+/* 0 while the process lives, -ESRCH after */
+API i32 pvx_pidfd_signal(i32 pidfd, i32 signal) { return (i32)S4(__NR_pidfd_send_signal, pidfd, signal, 0, 0); }
+API i32 pvx_gettid(void) { return (i32)S0(__NR_gettid); }
+/* Clears the calling thread's signal mask; execve keeps it. */
+API i32 pvx_unblock_signals(void)
+{
+	u64 none = 0;
+	return (i32)S4(__NR_rt_sigprocmask, 2 /* SIG_SETMASK */, &none, 0, 8);
+}
+API i32 pvx_execve(const char *path, const char *const *argv, const char *const *envp)
+{
+	return (i32)S3(__NR_execve, path, argv, envp);
+}
+/* io: soft, hard limit of RLIMIT_NOFILE in force after the call; raises both as far as allowed */
+API i32 pvx_raise_nofile(u64 want, u64 *io)
+{
+	u64 now[2], next[2];
+	i64 r = S4(__NR_prlimit64, 0, 7, 0, now);
+	if (r < 0)
+		return (i32)r;
+	next[0] = want;
+	next[1] = now[1] > want ? now[1] : want;
+	if (S4(__NR_prlimit64, 0, 7, next, 0) < 0) {
+		next[0] = now[1] < want ? now[1] : want;
+		next[1] = now[1];
+		S4(__NR_prlimit64, 0, 7, next, 0);
+	}
+	return (i32)S4(__NR_prlimit64, 0, 7, 0, io);
+}
+
+/* ---- a program of syscalls, in a process of its own -----------------------
+ * For what may hang (a path inside a container can lie on a FUSE mount that
+ * never answers; such a wait ends by SIGKILL only) and for what must enter a
+ * namespace (setns(CLONE_NEWNS) moves the caller's root and cwd with it).
+ *
+ * The steps run in a child that shares memory and fds with us but not the fs
+ * struct (CLONE_VM | CLONE_FILES, no CLONE_FS), one after the other, up to the
+ * first that fails: its result, -errno, is the program's. The child touches no
+ * TLS and runs with all signals blocked, so no handler of the runtime can run in it.
+ *
+ * A step's argument i is the result of an earlier step when bit i of `refs` is
+ * set; the argument then holds that step's index. `stack` (>= 16 KiB) and
+ * `steps` must stay untouched until the call returns, and for ever when it
+ * answers -EDEADLK: the child could be neither finished nor killed in time.
+ */
+struct step {
+	i64 nr;
+	i64 arg[6];
+	u32 refs;
+	u32 flags; /* 1: a failure of this step is not the program's */
+	i64 result;
+};
+struct program {
+	struct step *steps;
+	u32 count;
+	i32 failed; /* index of the failed step, -1 for none */
+	i32 done;
+};
+
+static void run(struct program *p)
+{
+	for (u32 i = 0; i < p->count; i++) {
+		struct step *s = &p->steps[i];
+		i64 a[6];
+		for (u32 k = 0; k < 6; k++)
+			a[k] = (s->refs >> k) & 1 ? p->steps[s->arg[k]].result : s->arg[k];
+		s->result = sys6(s->nr, a[0], a[1], a[2], a[3], a[4], a[5]);
+		if (s->result < 0 && !(s->flags & 1)) {
+			p->failed = (i32)i;
+			break;
+		}
+	}
+	__atomic_store_n(&p->done, 1, __ATOMIC_RELEASE);
+}
+
+static i64 spawn(struct program *p, void *stack_top, i32 *pidfd)
+{
+	u64 flags = 0x100 /* CLONE_VM */ | 0x400 /* CLONE_FILES */ | 0x1000 /* CLONE_PIDFD */;
+#if defined(__x86_64__)
+	register i64 r10 __asm__("r10") = 0;
+	register i64 r8 __asm__("r8") = 0;
+	register void *arg __asm__("r12") = p;
+	register void (*fn)(struct program *) __asm__("r13") = run;
+	i64 ret;
+	__asm__ volatile("syscall\n\t"
+			 "test %%rax, %%rax\n\t"
+			 "jnz 1f\n\t"
+			 "xor %%ebp, %%ebp\n\t"
+			 "mov %%r12, %%rdi\n\t"
+			 "call *%%r13\n\t"
+			 "xor %%edi, %%edi\n\t"
+			 "mov $60, %%eax\n\t"
+			 "syscall\n\t"
+			 "hlt\n"
+			 "1:"
+			 : "=a"(ret)
+			 : "a"(__NR_clone), "D"(flags), "S"(stack_top), "d"(pidfd), "r"(r10), "r"(r8), "r"(arg), "r"(fn)
+			 : "rcx", "r11", "memory");
+	return ret;
+#else
+	register i64 x8 __asm__("x8") = __NR_clone;
+	register i64 x0 __asm__("x0") = (i64)flags;
+	register void *x1 __asm__("x1") = stack_top;
+	register void *x2 __asm__("x2") = pidfd;
+	register i64 x3 __asm__("x3") = 0;
+	register i64 x4 __asm__("x4") = 0;
+	register void *arg __asm__("x19") = p;
+	register void (*fn)(struct program *) __asm__("x20") = run;
+	__asm__ volatile("svc 0\n\t"
+			 "cbnz x0, 1f\n\t"
+			 "mov x29, xzr\n\t"
+			 "mov x0, x19\n\t"
+			 "blr x20\n\t"
+			 "mov x0, xzr\n\t"
+			 "mov x8, #93\n\t"
+			 "svc 0\n\t"
+			 "brk #0\n"
+			 "1:"
+			 : "+r"(x0)
+			 : "r"(x8), "r"(x1), "r"(x2), "r"(x3), "r"(x4), "r"(arg), "r"(fn)
+			 : "x30", "memory");
+	return x0;
+#endif
+}
+
+static i64 reap(i32 pidfd, i32 timeout_ms)
+{
+	u8 info[128];
+	if (pvx_wait_readable(pidfd, timeout_ms) != 1)
+		return -E_TIMEDOUT;
+	return S5(__NR_waitid, 3 /* P_PIDFD */, pidfd, info, 4 | 0x40000000 /* WEXITED | __WALL */, 0);
+}
+
+/*
+ * Returns the last step's result, or the failed step's -errno with its index in
+ * *failed; -ETIMEDOUT when the child had to be killed; -EDEADLK when even that
+ * did not end it. What a killed child had opened is in `result` of its finished
+ * steps and belongs to the caller.
+ */
+API i64 pvx_guarded(struct step *steps, u32 count, void *stack, u32 stack_size, i32 timeout_ms, i32 *failed)
+{
+	/* On the caller's stack buffer, above the child's: it must outlive this call when the child does. */
+	struct program *p = (struct program *)stack;
+	u64 all = ~0ull, old = 0;
+	i32 pidfd = -1;
+	p->steps = steps;
+	p->count = count;
+	p->failed = -1;
+	p->done = 0;
+	for (u32 i = 0; i < count; i++)
+		steps[i].result = -E_TIMEDOUT;
+	void *top = (void *)(((u64)stack + stack_size) & ~15ull);
+	S4(__NR_rt_sigprocmask, 2, &all, &old, 8);
+	i64 r = spawn(p, top, &pidfd);
+	S4(__NR_rt_sigprocmask, 2, &old, 0, 8);
+	*failed = -1;
+	if (r < 0)
+		return r;
+	i64 ended = reap(pidfd, timeout_ms);
+	if (ended == -E_TIMEDOUT) {
+		pvx_pidfd_signal(pidfd, 9);
+		ended = reap(pidfd, 1000);
+		pvx_close(pidfd);
+		if (ended == -E_TIMEDOUT)
+			return -E_DEADLK;
+		if (!__atomic_load_n(&p->done, __ATOMIC_ACQUIRE))
+			return -E_TIMEDOUT;
+	} else {
+		pvx_close(pidfd);
+	}
+	*failed = p->failed;
+	return p->failed >= 0 ? steps[p->failed].result : steps[count - 1].result;
+}
