@@ -94,7 +94,9 @@ function open(): ColdCalls {
     fsconfig: lib.func("int pvx_fsconfig(int fd, uint32 command, const char *key, const char *value, int aux)"),
     fsmount: lib.func("int pvx_fsmount(int fd, uint32 attributes)"),
     openTree: lib.func("int pvx_open_tree(int dir, const char *path, uint32 flags)"),
-    moveMount: lib.func("int pvx_move_mount(int from, const char *from_path, int to, const char *to_path, uint32 flags)"),
+    moveMount: lib.func(
+      "int pvx_move_mount(int from, const char *from_path, int to, const char *to_path, uint32 flags)",
+    ),
     umount2: lib.func("int pvx_umount2(const char *path, int flags)"),
     prctl: lib.func("int pvx_prctl(int op, uint64 a, uint64 b)"),
   };

@@ -32,7 +32,10 @@ class CString {
     const { bytes, address } = this.memory;
     // encodeInto stops where the room ends: a string that doesn't fit must not be cut silently.
     const { read, written } = encoder.encodeInto(text, bytes.subarray(0, PATH_BUFFER - 1));
-    if (read < text.length) throw new RangeError(`Cannot pass a string of ${text.length} characters to the kernel: longer than ${PATH_BUFFER - 1} bytes`);
+    if (read < text.length)
+      throw new RangeError(
+        `Cannot pass a string of ${text.length} characters to the kernel: longer than ${PATH_BUFFER - 1} bytes`,
+      );
     if (text.includes("\0")) throw new RangeError("Cannot pass a string with a NUL byte to the kernel");
     bytes[written] = 0;
     return address;
