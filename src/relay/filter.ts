@@ -76,6 +76,8 @@ export interface Session {
   abort(reason: string): void;
   /** From here on bytes pass both ways untouched and the filter is no longer asked (after Upgrade). fds then pass only if the link's type passes them. */
   passThrough(): void;
+  /** The consumer's SO_PEERCRED goes with the first message to the provider, as SCM_CREDENTIALS (unix(7)). */
+  attachCredentials(): void;
   /** Counts and records a denial (rate-limited by the relay). */
   deny(record: AuditRecord): void;
   /** Closes fds that the filter was given and will not send on. */

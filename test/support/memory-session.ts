@@ -73,6 +73,7 @@ export class MemorySession implements Session {
   deadline = 0;
   connects = 0;
   passing = false;
+  credentialsAttached = false;
   /** "open", or why it ended. */
   state = "open";
   chunk: Uint8Array | undefined;
@@ -100,6 +101,9 @@ export class MemorySession implements Session {
   }
   passThrough(): void {
     this.passing = true;
+  }
+  attachCredentials(): void {
+    this.credentialsAttached = true;
   }
   deny(record: AuditRecord): void {
     this.denied.push(record);

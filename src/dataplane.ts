@@ -1,0 +1,15 @@
+/**
+ * Entry and composition root of the data-plane Worker: which handler serves which
+ * type of link. Blocks in the reactor from here on; what it throws ends the process
+ * (daemon.ts), since a reactor in an unknown state must not go on.
+ */
+import { workerData } from "node:worker_threads";
+import { createHandler as unix } from "./mediators/unix/handler.ts";
+import { DataPlane, type HandlerFactory } from "./relay/data-plane.ts";
+import type { DataPlaneStart } from "./relay/messages.ts";
+
+const factories: Readonly<Record<string, HandlerFactory>> = {
+  unix: (link, config) => unix(link, config as Parameters<typeof unix>[1]),
+};
+
+new DataPlane(workerData as DataPlaneStart, factories).run();

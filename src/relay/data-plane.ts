@@ -1,0 +1,126 @@
+/** The data plane as a whole: the reactor, the links, what they share, and the mailbox of the control thread. */
+import { type MessagePort, receiveMessageOnPort } from "node:worker_threads";
+import { EPOLLIN } from "../sys/flags.ts";
+import { Memory } from "../sys/memory.ts";
+import { pvx } from "../sys/shim.ts";
+import { ChunkPool } from "./chunk.ts";
+import type { LinkHandler, LinkIdentity } from "./filter.ts";
+import { FD_RESERVE, TOTAL_FDS_MAX, TOTAL_QUEUE_MAX } from "./limits.ts";
+import type { DataPlaneStart, FromDataPlane, ToDataPlane } from "./messages.ts";
+import { Reactor } from "./reactor.ts";
+import { RelayLink } from "./relay-link.ts";
+
+/** Makes the data-plane half of a link from its plain configuration. */
+export type HandlerFactory = (link: LinkIdentity, config: unknown) => LinkHandler;
+
+export class DataPlane {
+  readonly reactor = new Reactor();
+  readonly chunks = new ChunkPool();
+  readonly counters: Float64Array;
+  queuedBytes = 0;
+  queuedFds = 0;
+  private sessions = 0;
+  private readonly fdLimit: number;
+  private readonly links = new Map<number, RelayLink>();
+  private readonly port: MessagePort;
+  private readonly factories: Readonly<Record<string, HandlerFactory>>;
+  private wasOverBudget = false;
+
+  constructor(start: DataPlaneStart, factories: Readonly<Record<string, HandlerFactory>>) {
+    this.port = start.port;
+    this.fdLimit = start.fdLimit;
+    this.counters = new Float64Array(start.counters);
+    this.factories = factories;
+    const word = new Memory(8);
+    this.reactor.add(
+      start.wakeFd,
+      {
+        onEvents: () => {
+          pvx.pvx_read(start.wakeFd, word.address, 8);
+          this.drainMailbox();
+        },
+      },
+      EPOLLIN,
+    );
+  }
+
+  /** Serves until the process ends. */
+  run(): void {
+    this.tell({ event: "ready" });
+    this.drainMailbox();
+    this.reactor.run();
+  }
+
+  tell(message: FromDataPlane): void {
+    this.port.postMessage(message);
+  }
+
+  private drainMailbox(): void {
+    for (;;) {
+      const received = receiveMessageOnPort(this.port);
+      if (received === undefined) return;
+      this.obey(received.message as ToDataPlane);
+    }
+  }
+
+  private obey(message: ToDataPlane): void {
+    const link = this.links.get(message.slot);
+    switch (message.op) {
+      case "open-link":
+        this.openLink(message);
+        break;
+      case "configure-link":
+        link?.configure(message.config);
+        break;
+      case "replace-listener":
+        if (link === undefined) pvx.pvx_close(message.listenFd);
+        else link.replaceListener(message.listenFd, message.seqpacket);
+        break;
+      case "close-link":
+        link?.close();
+        this.links.delete(message.slot);
+        this.tell({ event: "link-closed", slot: message.slot });
+        break;
+    }
+  }
+
+  private openLink(message: Extract<ToDataPlane, { op: "open-link" }>): void {
+    try {
+      const factory = this.factories[message.link.type];
+      if (factory === undefined) throw new Error(`no handler for links of type ${message.link.type}`);
+      const handler = factory(message.link, message.config);
+      this.links.set(
+        message.slot,
+        new RelayLink(this, message.slot, message.listenFd, message.seqpacket, message.link, handler),
+      );
+    } catch (error) {
+      pvx.pvx_close(message.listenFd);
+      this.tell({
+        event: "log",
+        slot: message.slot,
+        level: "error",
+        message: `Cannot serve the link: ${String(error)}`,
+      });
+    }
+  }
+
+  sessionOpened(): void {
+    this.sessions++;
+  }
+  sessionClosed(): void {
+    this.sessions--;
+  }
+
+  /** Two fds a session, and those in the queues: accepting stops before the limit makes other calls fail. */
+  get fdsShort(): boolean {
+    return 2 * this.sessions + this.queuedFds + 2 * this.links.size + FD_RESERVE > this.fdLimit;
+  }
+
+  queuedChanged(bytes: number, fds: number): void {
+    this.queuedBytes += bytes;
+    this.queuedFds += fds;
+    const over = this.queuedBytes > TOTAL_QUEUE_MAX || this.queuedFds > TOTAL_FDS_MAX;
+    if (this.wasOverBudget && !over) for (const link of this.links.values()) link.budgetFreed();
+    this.wasOverBudget = over;
+  }
+}

@@ -1,0 +1,61 @@
+/** Every cap and deadline of the data plane, with its reason. Bytes and milliseconds. */
+
+/** One receive. Larger than a unix socket's default queue (212,992), so one call can empty it. */
+export const CHUNK_BYTES = 256 * 1024;
+/** Receive buffers kept for reuse; what is beyond goes back to the allocator after a burst. */
+export const CHUNK_POOL = 8;
+/** A remainder up to here is copied out of the shared receive buffer; above, the session keeps the buffer. */
+export const COPY_OUT_BYTES = 64 * 1024;
+/** What filters write of their own is gathered here until it is sent; larger writes get memory of their own. */
+export const ARENA_BYTES = 64 * 1024;
+/** Segments in one sendmsg; the kernel takes 1,024, a filter that interleaves needs few. */
+export const IOV_MAX = 32;
+
+/**
+ * Unsent bytes of one session and direction at which the session ends. Relaying alone never
+ * gets there (nothing is read while anything waits); only a filter's own answers can.
+ */
+export const SESSION_QUEUE_MAX = 4 * 1024 * 1024;
+/** Unsent bytes of one link: beyond, its sessions are not read until some of it has left. */
+export const LINK_QUEUE_MAX = 8 * 1024 * 1024;
+/** Above this share of its budget a link reads in small pieces, so that more sessions fit in the rest. */
+export const LINK_QUEUE_SOFT = 2 * 1024 * 1024;
+export const SMALL_CHUNK_BYTES = 16 * 1024;
+/** Unsent bytes of all links: the daemon's share of a device's memory. */
+export const TOTAL_QUEUE_MAX = 64 * 1024 * 1024;
+/** fds received and not yet sent on, of one link and in all: they count against our RLIMIT_NOFILE. */
+export const LINK_FDS_MAX = 1024;
+export const TOTAL_FDS_MAX = 8192;
+
+/** SCM_MAX_FD, include/net/scm.h */
+export const FDS_PER_MESSAGE_MAX = 253;
+/** Sessions of one link, so that one consumer can't use up the daemon's fds (two each, and one more while dialling). */
+export const LINK_SESSIONS_MAX = 4096;
+/** Accepts a wakeup: enough to drain a burst, few enough that others get their turn. */
+export const ACCEPT_BATCH = 64;
+/** After EMFILE or ENFILE: when to look again. Closing sessions resumes earlier. */
+export const ACCEPT_PAUSE_MS = 100;
+/** fds that accepting leaves free for what is already open: dials, ancillary fds, files. */
+export const FD_RESERVE = 256;
+/** Largest seqpacket message that can be sent on: senders may have raised theirs. */
+export const SEQPACKET_SEND_BUFFER = 1024 * 1024;
+
+/** How long a consumer is held while its provider is not there: a service restart, not an outage. */
+export const HOLD_MS = 5000;
+/** First and longest pause between dials of one link with held sessions. */
+export const REDIAL_FIRST_MS = 5;
+export const REDIAL_MAX_MS = 100;
+/** A half-open session without a byte: the side that is left has had its time. */
+export const LINGER_MS = 60_000;
+/** For a refusal to reach the consumer, and for the last bytes after one side is gone. */
+export const FINISH_MS = 2000;
+
+/** Denials, log lines and reports of one link to the control thread: a burst, then a rate. */
+export const RECORD_BURST = 20;
+export const RECORDS_PER_SECOND = 10;
+/** Reports of one link (access log, learned rules): each is one small message to the control thread. */
+export const REPORT_BURST = 2000;
+export const REPORTS_PER_SECOND = 2000;
+
+/** Links that have counters at once: the table is shared memory of fixed size, touched as far as it is used. */
+export const LINKS_MAX = 10_000;

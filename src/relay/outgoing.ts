@@ -1,0 +1,221 @@
+/**
+ * What waits to be sent to one side: bytes in order, fds at the byte they leave with.
+ *
+ * Invariant: fds of a segment leave with its first byte, in one message that begins
+ * there; so they come neither later than nor before the bytes queued ahead of them.
+ * Ownership: fds queued here are ours, closed once they are sent or dropped.
+ */
+import { EAGAIN, EINVAL } from "../sys/errno.ts";
+import { Memory } from "../sys/memory.ts";
+import { pvx } from "../sys/shim.ts";
+import { Chunk, type ChunkPool } from "./chunk.ts";
+import { ARENA_BYTES, COPY_OUT_BYTES, FDS_PER_MESSAGE_MAX, IOV_MAX } from "./limits.ts";
+
+interface Segment {
+  chunk: Chunk;
+  start: number;
+  end: number;
+  /** Empty for most. */
+  fds: number[];
+}
+
+const NO_FDS: number[] = [];
+
+/** Scratch of the one data-plane thread: iovecs, fds and credentials of the message being sent. */
+const iov = new Memory(IOV_MAX * 16);
+const iovWords = new Uint32Array(iov.buffer);
+const fdArray = new Memory(FDS_PER_MESSAGE_MAX * 4);
+const fdView = new Int32Array(fdArray.buffer);
+const credentialsArray = new Memory(12);
+const credentialsView = new Uint32Array(credentialsArray.buffer);
+
+function setIov(i: number, address: number, length: number): void {
+  iovWords[4 * i] = address >>> 0;
+  iovWords[4 * i + 1] = Math.floor(address / 2 ** 32);
+  iovWords[4 * i + 2] = length;
+  iovWords[4 * i + 3] = 0;
+}
+
+/** Where filters' own bytes are gathered until the end of the wakeup. */
+class Arena {
+  private chunk = new Chunk(ARENA_BYTES, true);
+  private used = 0;
+  /** Copies bytes to a stable address. */
+  put(bytes: Uint8Array): { chunk: Chunk; start: number; end: number } {
+    if (this.chunk.refs === 0) this.used = 0;
+    if (bytes.length > ARENA_BYTES / 2) {
+      const chunk = new Chunk(bytes.length, false);
+      chunk.bytes.set(bytes);
+      return { chunk, start: 0, end: bytes.length };
+    }
+    if (this.used + bytes.length > ARENA_BYTES) {
+      this.chunk = new Chunk(ARENA_BYTES, true);
+      this.used = 0;
+    }
+    const start = this.used;
+    this.chunk.bytes.set(bytes, start);
+    this.used += bytes.length;
+    return { chunk: this.chunk, start, end: this.used };
+  }
+}
+const arena = new Arena();
+
+/** "sent": nothing is left. "blocked": the kernel takes no more now. "broken": -errno, the peer does not read any more. */
+export type FlushResult = "sent" | "blocked" | { readonly errno: number };
+
+export class Outgoing {
+  bytes = 0;
+  fdCount = 0;
+  /** Credentials to attach to the first message (SCM_CREDENTIALS); cleared when it has left. */
+  credentials: { readonly pid: number; readonly uid: number; readonly gid: number } | undefined;
+  private readonly segments: Segment[] = [];
+  private head = 0;
+  private readonly pool: ChunkPool;
+  /** Message boundaries are kept: one segment, one message. */
+  private readonly packets: boolean;
+  private readonly maxFds: number;
+
+  constructor(pool: ChunkPool, packets: boolean, maxFds: number) {
+    this.pool = pool;
+    this.packets = packets;
+    this.maxFds = maxFds;
+  }
+
+  get empty(): boolean {
+    return this.head === this.segments.length;
+  }
+
+  /** Queues a range of a receive buffer; bytes that follow directly on the last segment join it. */
+  forward(chunk: Chunk, start: number, end: number, fds: readonly number[] | undefined): void {
+    const last = this.empty ? undefined : this.segments[this.segments.length - 1];
+    if (fds === undefined || fds.length === 0) {
+      if (last !== undefined && last.chunk === chunk && last.end === start && !this.packets && last.fds.length === 0) {
+        this.bytes += end - start;
+        last.end = end;
+        return;
+      }
+      if (start === end && !this.packets) return;
+    }
+    this.push(chunk, start, end, fds);
+  }
+
+  /** Queues a copy of bytes. */
+  write(bytes: Uint8Array, fds: readonly number[] | undefined): void {
+    if (bytes.length === 0 && !this.packets && (fds === undefined || fds.length === 0)) return;
+    const { chunk, start, end } = arena.put(bytes);
+    this.forward(chunk, start, end, fds);
+  }
+
+  private push(chunk: Chunk, start: number, end: number, fds: readonly number[] | undefined): void {
+    const own = fds === undefined || fds.length === 0 ? NO_FDS : [...fds];
+    // Each message with fds needs a byte to carry it (unix(7)): more than that is a fault of the caller.
+    if (!this.packets && own.length > (end - start) * this.maxFds)
+      throw new RangeError(`Cannot send ${own.length} fds with ${end - start} bytes`);
+    chunk.refs++;
+    this.segments.push({ chunk, start, end, fds: own });
+    this.bytes += end - start;
+    this.fdCount += own.length;
+  }
+
+  /** Sends what the kernel takes. Returns bytes moved through `moved`. */
+  flush(fd: number): FlushResult {
+    while (this.head < this.segments.length) {
+      const first = this.segments[this.head]!;
+      const nfds = Math.min(first.fds.length, this.maxFds);
+      const count = this.gather(first, nfds);
+      for (let i = 0; i < nfds; i++) fdView[i] = first.fds[i]!;
+      let credentials: Memory | undefined;
+      if (this.credentials !== undefined) {
+        credentialsView[0] = this.credentials.pid;
+        credentialsView[1] = this.credentials.uid;
+        credentialsView[2] = this.credentials.gid;
+        credentials = credentialsArray;
+      }
+      const n = pvx.pvx_sendv(fd, iov.address, count, fdArray.address, nfds, credentials?.address ?? null);
+      if (n < 0) return n === -EAGAIN ? "blocked" : { errno: -n };
+      if (n === 0 && first.end > first.start) return { errno: EINVAL };
+      this.credentials = undefined;
+      this.sentFds(first, nfds);
+      this.advance(n);
+    }
+    this.segments.length = 0;
+    this.head = 0;
+    return "sent";
+  }
+
+  /** Fills the iovec table for one message that begins with `first`; returns the number of entries. */
+  private gather(first: Segment, nfds: number): number {
+    // More fds than fit in one message: the rest need bytes of their own behind this one.
+    if (nfds < first.fds.length) {
+      setIov(0, Number(first.chunk.address) + first.start, 1);
+      return 1;
+    }
+    let count = 0;
+    for (let i = this.head; i < this.segments.length && count < IOV_MAX; i++) {
+      const segment = this.segments[i]!;
+      if (i > this.head && (this.packets || segment.fds.length > 0)) break;
+      setIov(count++, Number(segment.chunk.address) + segment.start, segment.end - segment.start);
+    }
+    return count;
+  }
+
+  private sentFds(segment: Segment, n: number): void {
+    if (n === 0) return;
+    for (let i = 0; i < n; i++) pvx.pvx_close(segment.fds[i]!);
+    segment.fds.splice(0, n);
+    this.fdCount -= n;
+  }
+
+  private advance(sent: number): void {
+    this.bytes -= sent;
+    let left = sent;
+    do {
+      const segment = this.segments[this.head]!;
+      const take = Math.min(left, segment.end - segment.start);
+      segment.start += take;
+      left -= take;
+      if (segment.start < segment.end) return;
+      this.head++;
+      this.pool.release(segment.chunk);
+    } while (left > 0);
+  }
+
+  /**
+   * At the end of a wakeup: what is left and small is copied out of the shared
+   * buffers, so that a slow session does not pin 256 KiB for a few bytes.
+   */
+  settle(): void {
+    if (this.empty) return;
+    if (this.head > 0) {
+      this.segments.splice(0, this.head);
+      this.head = 0;
+    }
+    if (this.bytes > COPY_OUT_BYTES) return;
+    if (!this.segments.some((s) => s.chunk.shared)) return;
+    const own = new Chunk(Math.max(this.bytes, 8), false);
+    let at = 0;
+    for (const segment of this.segments) {
+      const length = segment.end - segment.start;
+      own.bytes.set(segment.chunk.bytes.subarray(segment.start, segment.end), at);
+      this.pool.release(segment.chunk);
+      segment.chunk = own;
+      segment.start = at;
+      segment.end = at + length;
+      own.refs++;
+      at += length;
+    }
+  }
+
+  /** Drops everything; closes the fds. */
+  drop(): void {
+    for (let i = this.head; i < this.segments.length; i++) {
+      const segment = this.segments[i]!;
+      for (const fd of segment.fds) pvx.pvx_close(fd);
+      this.pool.release(segment.chunk);
+    }
+    this.segments.length = 0;
+    this.head = 0;
+    this.bytes = 0;
+    this.fdCount = 0;
+  }
+}

@@ -1,0 +1,320 @@
+/**
+ * One link in the data plane: its listening socket, its sessions, its budgets.
+ *
+ * What one link does stays with it: sessions, queued bytes, fds and records are
+ * counted and capped for each, and a consumer that fills its own link waits alone.
+ */
+import { EAGAIN, EMFILE, ENFILE, ENOBUFS, ENOMEM, errnoName } from "../sys/errno.ts";
+import { EPOLLET, EPOLLIN, SO_SNDBUFFORCE } from "../sys/flags.ts";
+import { pvx } from "../sys/shim.ts";
+import { peerCredentials } from "../sys/unix-socket.ts";
+import { COLUMN, type Counter, ROW } from "./counters.ts";
+import type { DataPlane } from "./data-plane.ts";
+import type { AuditRecord, Dial, LinkHandler, LinkIdentity } from "./filter.ts";
+import {
+  ACCEPT_BATCH,
+  ACCEPT_PAUSE_MS,
+  CHUNK_BYTES,
+  HOLD_MS,
+  LINK_FDS_MAX,
+  LINK_QUEUE_MAX,
+  LINK_QUEUE_SOFT,
+  LINK_SESSIONS_MAX,
+  RECORD_BURST,
+  RECORDS_PER_SECOND,
+  REDIAL_FIRST_MS,
+  REDIAL_MAX_MS,
+  REPORT_BURST,
+  REPORTS_PER_SECOND,
+  SEQPACKET_SEND_BUFFER,
+  SMALL_CHUNK_BYTES,
+  TOTAL_FDS_MAX,
+  TOTAL_QUEUE_MAX,
+} from "./limits.ts";
+import { RateLimit } from "./rate-limit.ts";
+import { RelaySession } from "./session.ts";
+import { Timer } from "./timers.ts";
+
+export class RelayLink {
+  readonly plane: DataPlane;
+  readonly slot: number;
+  readonly identity: LinkIdentity;
+  readonly handler: LinkHandler;
+  packets: boolean;
+  private listenFd: number;
+  private readonly sessions = new Set<RelaySession>();
+  private readonly row: number;
+  private queuedBytes = 0;
+  private queuedFds = 0;
+  /** Sessions that wait for a dial to succeed, oldest first. */
+  private readonly held = new Set<RelaySession>();
+  private redialPause = REDIAL_FIRST_MS;
+  private readonly redial = new Timer(() => this.redialHeld());
+  private readonly resume = new Timer(() => this.listenAgain());
+  private paused = false;
+  /** Sessions that stopped reading because of a budget. */
+  private readonly parked = new Set<RelaySession>();
+  private reachable: boolean | undefined;
+  private readonly records = new RateLimit(RECORD_BURST, RECORDS_PER_SECOND);
+  private readonly reports = new RateLimit(REPORT_BURST, REPORTS_PER_SECOND);
+  private suppressed = 0;
+  private lastError = "";
+  private closed = false;
+
+  constructor(
+    plane: DataPlane,
+    slot: number,
+    listenFd: number,
+    packets: boolean,
+    identity: LinkIdentity,
+    handler: LinkHandler,
+  ) {
+    this.plane = plane;
+    this.slot = slot;
+    this.row = slot * ROW;
+    this.identity = identity;
+    this.handler = handler;
+    this.packets = packets;
+    this.listenFd = listenFd;
+    plane.counters.fill(0, this.row, this.row + ROW);
+    plane.reactor.add(listenFd, { onEvents: () => this.accept() }, EPOLLIN);
+  }
+
+  count(counter: Counter, n: number): void {
+    this.plane.counters[this.row + COLUMN[counter]]! += n;
+  }
+
+  // ---- accepting ----
+
+  private accept(): void {
+    for (let i = 0; i < ACCEPT_BATCH && !this.paused && !this.closed; i++) {
+      if (this.sessions.size >= LINK_SESSIONS_MAX || this.plane.fdsShort) {
+        this.pauseAccepting(
+          this.plane.fdsShort ? "the daemon is short of fds" : `${LINK_SESSIONS_MAX} sessions are open`,
+        );
+        return;
+      }
+      const fd = pvx.pvx_accept(this.listenFd);
+      if (fd === -EAGAIN) return;
+      if (fd < 0) {
+        if (fd === -EMFILE || fd === -ENFILE || fd === -ENOMEM || fd === -ENOBUFS) {
+          this.pauseAccepting(`accept4(): ${errnoName(fd)}`);
+          return;
+        }
+        // ECONNABORTED and its like concern one connection that is gone already.
+        continue;
+      }
+      this.open(fd);
+    }
+  }
+
+  private open(fd: number): void {
+    this.count("sessions", 1);
+    this.count("sessions_total", 1);
+    this.plane.sessionOpened();
+    let session: RelaySession | undefined;
+    try {
+      if (this.packets) pvx.pvx_setsockopt_int(fd, SO_SNDBUFFORCE, SEQPACKET_SEND_BUFFER);
+      session = new RelaySession(this, fd, peerCredentials(fd));
+      if (!session.closed) this.sessions.add(session);
+    } catch (error) {
+      // Not one session's life: the constructor did not finish, so nobody else owns the socket.
+      pvx.pvx_close(fd);
+      this.plane.reactor.forget(fd);
+      this.sessionError(error);
+      this.count("sessions", -1);
+      this.plane.sessionClosed();
+    }
+  }
+
+  private pauseAccepting(reason: string): void {
+    if (this.paused) return;
+    this.paused = true;
+    this.count("accept_pauses", 1);
+    this.log("warn", `Cannot accept for now: ${reason}`);
+    this.plane.reactor.modify(this.listenFd, EPOLLET);
+    this.plane.reactor.timers.arm(this.resume, this.plane.reactor.now + ACCEPT_PAUSE_MS);
+  }
+
+  private listenAgain(): void {
+    if (!this.paused || this.closed) return;
+    this.paused = false;
+    this.plane.reactor.timers.cancel(this.resume);
+    this.plane.reactor.modify(this.listenFd, EPOLLIN);
+  }
+
+  replaceListener(listenFd: number, packets: boolean): void {
+    this.plane.reactor.forget(this.listenFd);
+    pvx.pvx_close(this.listenFd);
+    this.listenFd = listenFd;
+    this.packets = packets;
+    this.paused = false;
+    this.plane.reactor.timers.cancel(this.resume);
+    this.plane.reactor.add(listenFd, { onEvents: () => this.accept() }, EPOLLIN);
+  }
+
+  // ---- dialling ----
+
+  /** Dials now; when the provider is not there yet, holds the session and tries again. */
+  dial(session: RelaySession): void {
+    // While others wait for the same provider, a further dial would only jump the queue.
+    const result: Dial =
+      this.held.size > 0 ? { ok: false, retry: true, reason: this.lastError } : this.tryDial(session);
+    if (result.ok) session.dialled(result.fd);
+    else if (!result.retry) session.dialFailed(result.reason);
+    else {
+      session.holdUntil = this.plane.reactor.now + HOLD_MS;
+      this.held.add(session);
+      this.count("held", 1);
+      if (this.redial.index < 0) {
+        this.redialPause = REDIAL_FIRST_MS;
+        this.plane.reactor.timers.arm(this.redial, this.plane.reactor.now + this.redialPause);
+      }
+    }
+  }
+
+  private tryDial(session: RelaySession): Dial {
+    let result: Dial;
+    try {
+      result = this.handler.dial(session.peer);
+    } catch (error) {
+      this.sessionError(error);
+      result = { ok: false, retry: false, reason: "internal error" };
+    }
+    if (result.ok) {
+      if (this.packets) pvx.pvx_setsockopt_int(result.fd, SO_SNDBUFFORCE, SEQPACKET_SEND_BUFFER);
+    } else this.count("dial_failures", 1);
+    const reason = result.ok ? "" : result.reason;
+    if (this.reachable !== result.ok || reason !== this.lastError) {
+      this.reachable = result.ok;
+      this.lastError = reason;
+      this.plane.tell({ event: "provider", slot: this.slot, reachable: result.ok, reason });
+    }
+    return result;
+  }
+
+  private redialHeld(): void {
+    for (const session of this.held) {
+      const result = this.tryDial(session);
+      if (!result.ok && result.retry) break;
+      this.unhold(session);
+      if (result.ok) session.dialled(result.fd);
+      else session.dialFailed(result.reason);
+      session.settle();
+    }
+    if (this.held.size === 0) return;
+    this.redialPause = Math.min(this.redialPause * 2, REDIAL_MAX_MS);
+    this.plane.reactor.timers.arm(this.redial, this.plane.reactor.now + this.redialPause);
+  }
+
+  private unhold(session: RelaySession): void {
+    if (!this.held.delete(session)) return;
+    this.count("held", -1);
+    if (this.held.size === 0) this.plane.reactor.timers.cancel(this.redial);
+  }
+
+  /** The hold of a session is over. */
+  giveUp(session: RelaySession): void {
+    this.unhold(session);
+    session.dialFailed(`the provider could not be reached within ${HOLD_MS} ms: ${this.lastError}`);
+  }
+
+  // ---- budgets ----
+
+  queuedChanged(bytes: number, fds: number): void {
+    if (bytes === 0 && fds === 0) return;
+    this.queuedBytes += bytes;
+    this.queuedFds += fds;
+    this.plane.counters[this.row + COLUMN.queued_bytes] = this.queuedBytes;
+    this.plane.counters[this.row + COLUMN.queued_fds] = this.queuedFds;
+    this.plane.queuedChanged(bytes, fds);
+    if (this.parked.size > 0 && !this.overBudget) this.unpark();
+  }
+
+  get overBudget(): boolean {
+    if (this.queuedBytes > LINK_QUEUE_MAX || this.queuedFds > LINK_FDS_MAX) return true;
+    // Over the daemon's whole budget, those that hold little of it go on.
+    if (this.plane.queuedBytes <= TOTAL_QUEUE_MAX && this.plane.queuedFds <= TOTAL_FDS_MAX) return false;
+    return this.queuedBytes > SMALL_CHUNK_BYTES || this.queuedFds > 0;
+  }
+
+  /** Bytes to ask for in one receive: less when much of the link's budget is used. */
+  get readSize(): number {
+    return this.queuedBytes > LINK_QUEUE_SOFT ? SMALL_CHUNK_BYTES : CHUNK_BYTES;
+  }
+
+  park(session: RelaySession): void {
+    this.parked.add(session);
+  }
+
+  private unpark(): void {
+    const sessions = [...this.parked];
+    this.parked.clear();
+    this.plane.reactor.defer(() => {
+      for (const session of sessions) session.settle();
+    });
+  }
+
+  /** The daemon's whole budget has room again. */
+  budgetFreed(): void {
+    if (this.parked.size > 0 && !this.overBudget) this.unpark();
+  }
+
+  // ---- records ----
+
+  denied(record: AuditRecord): void {
+    this.count("denied", 1);
+    if (!this.records.take(this.plane.reactor.now)) {
+      this.suppressed++;
+      this.count("records_suppressed", 1);
+      return;
+    }
+    this.plane.tell({ event: "denied", slot: this.slot, record, suppressed: this.suppressed });
+    this.suppressed = 0;
+  }
+
+  log(level: "debug" | "info" | "warn" | "error", message: string): void {
+    if (this.records.take(this.plane.reactor.now)) this.plane.tell({ event: "log", slot: this.slot, level, message });
+    else this.count("records_suppressed", 1);
+  }
+
+  report(kind: string, record: Readonly<Record<string, unknown>>): void {
+    if (this.reports.take(this.plane.reactor.now)) this.plane.tell({ event: "report", slot: this.slot, kind, record });
+    else this.count("records_suppressed", 1);
+  }
+
+  sessionError(error: unknown): void {
+    this.count("session_errors", 1);
+    this.log(
+      "error",
+      `A session ended by an internal error: ${error instanceof Error ? (error.stack ?? error.message) : String(error)}`,
+    );
+  }
+
+  // ---- ending ----
+
+  sessionClosed(session: RelaySession, reason: string): void {
+    this.sessions.delete(session);
+    this.parked.delete(session);
+    this.unhold(session);
+    this.count("sessions", -1);
+    this.plane.sessionClosed();
+    if (reason !== "ended" && !this.closed) this.log("debug", `Session of pid ${session.peer.pid} closed: ${reason}`);
+    if (this.paused && this.sessions.size < LINK_SESSIONS_MAX && !this.plane.fdsShort) this.listenAgain();
+  }
+
+  configure(config: unknown): void {
+    this.handler.configure(config);
+    for (const session of [...this.sessions]) session.configure(config);
+  }
+
+  close(): void {
+    this.closed = true;
+    this.plane.reactor.forget(this.listenFd);
+    pvx.pvx_close(this.listenFd);
+    this.plane.reactor.timers.cancel(this.redial);
+    this.plane.reactor.timers.cancel(this.resume);
+    for (const session of [...this.sessions]) session.close("the link was removed");
+    this.handler.close();
+  }
+}
