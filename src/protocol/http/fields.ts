@@ -1,0 +1,241 @@
+/**
+ * A section of fields (of a head or of trailers), scanned line by line and resumable at
+ * any byte. Offsets are kept relative to the section's base, so that the bytes may
+ * move from the relay's buffer to a carry between two chunks.
+ */
+import { ascii, COLON, CR, FIELD_VALUE, HTAB, isFolded, LF, SPACE, TOKEN, UNDERSCORE } from "./characters.ts";
+import { REFUSED, type Refusal } from "./refusal.ts";
+
+/** What a field is to us. OTHER is forwarded and not looked at. */
+export const KIND = {
+  OTHER: 0,
+  CONTENT_LENGTH: 1,
+  TRANSFER_ENCODING: 2,
+  CONNECTION: 3,
+  HOST: 4,
+  UPGRADE: 5,
+  EXPECT: 6,
+  /** Hop-by-hop by its name: Keep-Alive, Proxy-Connection, TE, HTTP2-Settings. */
+  HOP: 7,
+  /** Begins with x-pv-: ours alone. */
+  IDENTITY: 8,
+  /** Makes some frameworks take another method or path than the request line's. */
+  OVERRIDE: 9,
+  /** Reads as one of the framing or connection fields once "_" is folded to "-". */
+  AMBIGUOUS: 10,
+} as const;
+
+const SPECIAL: readonly (readonly [string, number])[] = [
+  ["te", KIND.HOP],
+  ["host", KIND.HOST],
+  ["expect", KIND.EXPECT],
+  ["upgrade", KIND.UPGRADE],
+  ["connection", KIND.CONNECTION],
+  ["keep-alive", KIND.HOP],
+  ["content-length", KIND.CONTENT_LENGTH],
+  ["http2-settings", KIND.HOP],
+  ["proxy-connection", KIND.HOP],
+  ["transfer-encoding", KIND.TRANSFER_ENCODING],
+  ["x-http-method", KIND.OVERRIDE],
+  ["x-method-override", KIND.OVERRIDE],
+  ["x-http-method-override", KIND.OVERRIDE],
+  ["x-original-url", KIND.OVERRIDE],
+  ["x-original-uri", KIND.OVERRIDE],
+  ["x-rewrite-url", KIND.OVERRIDE],
+];
+
+interface Special {
+  readonly name: Uint8Array;
+  readonly kind: number;
+}
+const LONGEST_SPECIAL = 22;
+/** The special names by length: most lengths have none, the others one to three. */
+const SPECIAL_BY_LENGTH: readonly (readonly Special[])[] = Array.from({ length: LONGEST_SPECIAL + 1 }, (_, length) =>
+  SPECIAL.filter(([name]) => name.length === length).map(([name, kind]) => ({ name: ascii(name), kind })),
+);
+const IDENTITY_PREFIX = ascii("x-pv-");
+
+/** The kind of the field whose name is `bytes[start, end)`. */
+export function kindOf(bytes: Uint8Array, start: number, end: number): number {
+  const length = end - start;
+  const first = bytes[start]! | 0x20;
+  if (first === 0x78 && length >= IDENTITY_PREFIX.length) {
+    if (isFolded(bytes, start, start + IDENTITY_PREFIX.length, IDENTITY_PREFIX)) return KIND.IDENTITY;
+  }
+  if (length > LONGEST_SPECIAL) return KIND.OTHER;
+  const candidates = SPECIAL_BY_LENGTH[length]!;
+  for (let i = 0; i < candidates.length; i++) {
+    const candidate = candidates[i]!;
+    if (candidate.name[0] !== first || !isFolded(bytes, start, end, candidate.name)) continue;
+    if (candidate.kind !== KIND.OVERRIDE)
+      for (let at = start; at < end; at++) if (bytes[at] === UNDERSCORE) return KIND.AMBIGUOUS;
+    return candidate.kind;
+  }
+  return KIND.OTHER;
+}
+
+const LINE_START = 0;
+const NAME = 1;
+const VALUE_START = 2;
+const VALUE = 3;
+const VALUE_LF = 4;
+const LAST_LF = 5;
+const DONE = 6;
+
+/** Numbers kept a field: line start, name end, value start, value end (without white space). */
+const STRIDE = 4;
+/** Most heads have fewer fields; the arrays double up to the limit. */
+const FIRST_ROOM = 24;
+
+export class FieldSection {
+  /** Fields so far. */
+  count = 0;
+  /** Relative to the base: one past the empty line, once `done`. */
+  end = 0;
+  refusal: Refusal | undefined;
+  kinds = new Uint8Array(FIRST_ROOM);
+  /** 0: left out when the section is forwarded. */
+  kept = new Uint8Array(FIRST_ROOM);
+  private offsets = new Int32Array(FIRST_ROOM * STRIDE);
+  private state = LINE_START;
+  private readonly limit: number;
+
+  constructor(limit: number) {
+    this.limit = limit;
+  }
+
+  reset(): void {
+    this.count = 0;
+    this.state = LINE_START;
+    this.refusal = undefined;
+  }
+  get done(): boolean {
+    return this.state === DONE;
+  }
+  lineStart(field: number): number {
+    return this.offsets[field * STRIDE]!;
+  }
+  nameEnd(field: number): number {
+    return this.offsets[field * STRIDE + 1]!;
+  }
+  valueStart(field: number): number {
+    return this.offsets[field * STRIDE + 2]!;
+  }
+  valueEnd(field: number): number {
+    return this.offsets[field * STRIDE + 3]!;
+  }
+  /** One past the field's CRLF: lines follow each other without a gap. */
+  lineEnd(field: number): number {
+    return field + 1 < this.count ? this.lineStart(field + 1) : this.end - 2;
+  }
+
+  /**
+   * Scans `bytes[at, stop)`; the section began at `base`. Returns the offset after the last byte taken:
+   * `stop`, or less once `done` or with `refusal` set (then the offset of the offending byte).
+   */
+  scan(bytes: Uint8Array, base: number, at: number, stop: number): number {
+    let i = at;
+    let state = this.state;
+    while (i < stop) {
+      if (state === LINE_START) {
+        const first = bytes[i]!;
+        if (first === CR) {
+          state = LAST_LF;
+          i++;
+          continue;
+        }
+        if (TOKEN[first] === 0) return this.refuse(i, badLineStart(first));
+        if (!this.openField(i - base)) return this.refuse(i, REFUSED.tooManyFields);
+        state = NAME;
+      }
+      if (state === NAME) {
+        while (i < stop && TOKEN[bytes[i]!] !== 0) i++;
+        if (i === stop) break;
+        const after = bytes[i]!;
+        if (after !== COLON) return this.refuse(i, badNameEnd(after));
+        this.offsets[this.count * STRIDE + 1] = i - base;
+        state = VALUE_START;
+        if (++i === stop) break;
+      }
+      if (state === VALUE_START) {
+        while (i < stop && (bytes[i] === SPACE || bytes[i] === HTAB)) i++;
+        if (i === stop) break;
+        this.offsets[this.count * STRIDE + 2] = i - base;
+        state = VALUE;
+      }
+      if (state === VALUE) {
+        while (i < stop && FIELD_VALUE[bytes[i]!] !== 0) i++;
+        if (i === stop) break;
+        const after = bytes[i]!;
+        if (after !== CR) return this.refuse(i, badValueByte(after));
+        state = VALUE_LF;
+        if (++i === stop) break;
+      }
+      if (state === VALUE_LF) {
+        if (bytes[i] !== LF) return this.refuse(i, REFUSED.bareCr);
+        this.closeField(bytes, base, i - 1);
+        state = LINE_START;
+        i++;
+        continue;
+      }
+      if (bytes[i] !== LF) return this.refuse(i, REFUSED.bareCr);
+      this.state = DONE;
+      this.end = ++i - base;
+      return i;
+    }
+    this.state = state;
+    return i;
+  }
+
+  private refuse(at: number, refusal: Refusal): number {
+    this.refusal = refusal;
+    return at;
+  }
+
+  private openField(start: number): boolean {
+    if (this.count === this.limit) return false;
+    if (this.count === this.kinds.length) this.grow();
+    this.offsets[this.count * STRIDE] = start;
+    return true;
+  }
+
+  private closeField(bytes: Uint8Array, base: number, lineEnd: number): void {
+    const at = this.count * STRIDE;
+    const valueStart = base + this.offsets[at + 2]!;
+    let valueEnd = lineEnd;
+    while (valueEnd > valueStart && (bytes[valueEnd - 1] === SPACE || bytes[valueEnd - 1] === HTAB)) valueEnd--;
+    this.offsets[at + 3] = valueEnd - base;
+    this.kinds[this.count] = kindOf(bytes, base + this.offsets[at]!, base + this.offsets[at + 1]!);
+    this.kept[this.count] = 1;
+    this.count++;
+  }
+
+  private grow(): void {
+    const room = Math.min(this.kinds.length * 2, this.limit);
+    const grown = <T extends Uint8Array | Int32Array>(into: T, from: T): T => {
+      into.set(from);
+      return into;
+    };
+    this.kinds = grown(new Uint8Array(room), this.kinds);
+    this.kept = grown(new Uint8Array(room), this.kept);
+    this.offsets = grown(new Int32Array(room * STRIDE), this.offsets);
+  }
+}
+
+function badLineStart(byte: number): Refusal {
+  if (byte === SPACE || byte === HTAB) return REFUSED.obsFold;
+  if (byte === LF) return REFUSED.bareLf;
+  return byte === 0 ? REFUSED.nul : REFUSED.fieldName;
+}
+
+function badNameEnd(byte: number): Refusal {
+  if (byte === SPACE || byte === HTAB) return REFUSED.spaceBeforeColon;
+  if (byte === LF) return REFUSED.bareLf;
+  if (byte === CR) return REFUSED.fieldName;
+  return byte === 0 ? REFUSED.nul : REFUSED.fieldName;
+}
+
+function badValueByte(byte: number): Refusal {
+  if (byte === LF) return REFUSED.bareLf;
+  return byte === 0 ? REFUSED.nul : REFUSED.control;
+}

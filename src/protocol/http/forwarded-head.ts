@@ -1,0 +1,84 @@
+/**
+ * The request head as the provider gets it: the consumer's own bytes, line by line, with
+ * the identity in front of all other fields, without the fields that were left out, and
+ * with a Connection of our own.
+ *
+ * In front, because some servers forget fields beyond a number, and the identity must not
+ * be among those.
+ */
+import { ascii, SLASH } from "./characters.ts";
+import type { RequestHead } from "./request-head.ts";
+
+const CONNECTION_CLOSE = ascii("Connection: close\r\n");
+const CONNECTION_KEEP_ALIVE = ascii("Connection: keep-alive\r\n");
+const CONNECTION_UPGRADE = ascii("Connection: upgrade\r\nUpgrade: ");
+const CRLF = ascii("\r\n");
+/** Below this a loop beats making a view for `set`. */
+const SHORT = 48;
+
+export interface Replacements {
+  /** Complete lines, "Name: value\r\n" each. */
+  readonly identity: Uint8Array;
+  /** The path to put for the consumer's, or undefined to keep it. */
+  readonly path: Uint8Array | undefined;
+  /** The value of Upgrade, or undefined for none. */
+  readonly upgrade: Uint8Array | undefined;
+}
+
+export class HeadWriter {
+  /** The head is `bytes[0, length)`; overwritten by the next `write`. */
+  readonly bytes: Uint8Array;
+  length = 0;
+
+  /** `headBytes`: the largest head that comes in. `added`: the largest identity, path and upgrade together. */
+  constructor(headBytes: number, added: number) {
+    this.bytes = new Uint8Array(headBytes + added + CONNECTION_UPGRADE.length + 2 * CRLF.length);
+  }
+
+  write(head: RequestHead, put: Replacements): void {
+    const { bytes, base, fields, target } = head;
+    this.length = 0;
+    if (put.path === undefined && !target.absolute) this.copy(bytes, base + head.start, base + head.lineEnd);
+    else this.writeRequestLine(head, put.path);
+    this.copy(put.identity, 0, put.identity.length);
+    let from = -1;
+    for (let field = 0; field < fields.count; field++) {
+      if (fields.kept[field] !== 0) {
+        if (from < 0) from = base + fields.lineStart(field);
+      } else if (from >= 0) {
+        this.copy(bytes, from, base + fields.lineStart(field));
+        from = -1;
+      }
+    }
+    if (from >= 0) this.copy(bytes, from, base + fields.end - CRLF.length);
+    this.writeConnection(head, put.upgrade);
+    this.copy(CRLF, 0, CRLF.length);
+  }
+
+  /** Always the origin form (or "*"): the authority of an absolute form equals Host, which stays. */
+  private writeRequestLine(head: RequestHead, path: Uint8Array | undefined): void {
+    const { bytes, base, target } = head;
+    this.copy(bytes, base + head.start, target.start);
+    if (path !== undefined) this.copy(path, 0, path.length);
+    else if (target.pathEnd === target.pathStart) this.bytes[this.length++] = SLASH;
+    else this.copy(bytes, target.pathStart, target.pathEnd);
+    this.copy(bytes, target.pathEnd, base + head.lineEnd);
+  }
+
+  private writeConnection(head: RequestHead, upgrade: Uint8Array | undefined): void {
+    if (upgrade !== undefined) {
+      this.copy(CONNECTION_UPGRADE, 0, CONNECTION_UPGRADE.length);
+      this.copy(upgrade, 0, upgrade.length);
+      this.copy(CRLF, 0, CRLF.length);
+    } else if (head.minor === 1) {
+      if (head.connection.close) this.copy(CONNECTION_CLOSE, 0, CONNECTION_CLOSE.length);
+    } else if (head.persists) this.copy(CONNECTION_KEEP_ALIVE, 0, CONNECTION_KEEP_ALIVE.length);
+  }
+
+  private copy(from: Uint8Array, start: number, end: number): void {
+    const length = end - start;
+    if (length > SHORT) this.bytes.set(from.subarray(start, end), this.length);
+    else for (let i = 0; i < length; i++) this.bytes[this.length + i] = from[start + i]!;
+    this.length += length;
+  }
+}
