@@ -1,0 +1,141 @@
+# Every target installs what it needs: the toolchain and npm packages into this folder,
+# Debian packages (scripts/debian/) when we are root. `make help` lists the targets.
+MACHINE := $(shell uname -m)
+ARCH := $(if $(filter aarch64,$(MACHINE)),arm64,x64)
+BUN_VERSION := $(shell sed -nE 's/^ *"bun": "([0-9.]+)",?/\1/p' package.json)
+BUN_x64 := build/toolchain/bun-$(BUN_VERSION)/bun-linux-x64/bin/bun
+BUN_arm64 := build/toolchain/bun-$(BUN_VERSION)/bun-linux-aarch64/bin/bun
+BUN := $(BUN_$(ARCH))
+CC := gcc
+CC_x64 := $(if $(filter x64,$(ARCH)),gcc,x86_64-linux-gnu-gcc)
+CC_arm64 := $(if $(filter arm64,$(ARCH)),gcc,aarch64-linux-gnu-gcc)
+CFLAGS := -O2 -Wall -Wextra
+
+SOURCES := $(shell find src -name '*.ts' 2>/dev/null)
+# What `bun build` embeds or reads besides src/.
+BUILD_INPUTS := $(SOURCES) scripts/build.ts package.json tsconfig.json
+TEST_NATIVE := build/test/container build/test/peer
+NPM := node_modules/.installed
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.SECONDARY:
+# Two jobs at once would install Debian packages at once.
+.NOTPARALLEL:
+.PHONY: help setup build check format lint unit test demo bench cross install clean distclean
+
+help: ## this list
+	@echo 'pv-xconnect: make TARGET'; echo
+	@sed -nE 's/^([a-z]+):.*## (.*)/  \1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 14
+	@echo; echo 'Fresh machine with Node/npm and make: everything else is installed by the targets.'
+
+setup: $(NPM) build/stamps/debian-build build/stamps/debian-test ## toolchain, npm and Debian packages, and nothing else
+
+build: build/pv-xconnect ## the binary for this machine: build/pv-xconnect
+
+check: lint unit ## format, lint, types, architecture and unit tests (seconds; no root)
+
+format: $(NPM) ## rewrite what the formatter would have otherwise
+	node_modules/.bin/biome check --write .
+
+lint: $(NPM) native ## format, lint and types, changing nothing
+	node_modules/.bin/biome ci .
+	node_modules/.bin/tsc --noEmit
+
+unit: $(NPM) native ## unit and architecture tests
+	$(BUN) scripts/test.ts unit
+
+test: build cross $(TEST_NATIVE) build/stamps/debian-test ## build, then every test: unit, property, contract, integration, e2e (root)
+	$(BUN) scripts/test.ts
+
+demo: build $(TEST_NATIVE) build/stamps/debian-demo ## watch real containers talk through pv-xconnect (root)
+	@$(BUN) scripts/demo.ts
+
+bench: build build/bench/load build/stamps/debian-bench ## direct, pv-xconnect and socat side by side, with the bars
+	@$(BUN) bench/all.ts
+
+cross: dist/pv-xconnect-x86_64 dist/pv-xconnect-aarch64 ## binaries for x86_64 and aarch64 (glibc) in dist/
+
+install: build ## into $(DESTDIR)/usr/bin
+	install -D -m 755 build/pv-xconnect $(DESTDIR)/usr/bin/pv-xconnect
+
+clean: ## everything built here but the toolchain
+	rm -rf dist build/native build/test build/bench build/cross build/stamps build/pv-xconnect
+
+distclean: clean ## that, the toolchain and the npm packages
+	rm -rf build node_modules
+
+# --- toolchain -------------------------------------------------------------------------------
+
+# Straight from the package that holds the binary: npm's `bun` package swaps it in by a
+# postinstall script, which npm may block. bun.lock says version and sha512. Bun is also what
+# a compiled binary consists of, so cross needs the other machine's.
+build/toolchain/bun-$(BUN_VERSION)/%/bin/bun:
+	@node scripts/fetch-package.mjs @oven/$* build/toolchain/bun-$(BUN_VERSION)/$*
+
+$(NPM): bun.lock package.json | $(BUN)
+	@echo 'installing npm packages: those of bun.lock'
+	@$(BUN) install --frozen-lockfile --ignore-scripts --silent
+	@ln -sfn ../../$(BUN) node_modules/.bin/bun
+	@touch $@
+
+# One stamp for each list of Debian packages; the script says what it installs.
+build/stamps/debian-%: scripts/debian/% scripts/install-debian.sh
+	@mkdir -p $(@D)
+	@scripts/install-debian.sh $*
+	@touch $@
+
+# --- native parts ----------------------------------------------------------------------------
+
+PVX_FLAGS := -O2 -nostdlib -fPIC -shared -ffreestanding -fno-stack-protector -Wall -Wextra
+
+.PHONY: native
+native: build/native/libpvx.so build/native/koffi.addon
+
+build/native/x64/libpvx.so: native/pvx.c | build/stamps/debian-build
+	@mkdir -p $(@D)
+	$(CC_x64) $(PVX_FLAGS) -o $@.new $< && mv $@.new $@
+
+build/native/arm64/libpvx.so: native/pvx.c | $(if $(filter x64,$(ARCH)),build/stamps/debian-cross) build/stamps/debian-build
+	@mkdir -p $(@D)
+	$(CC_arm64) $(PVX_FLAGS) -o $@.new $< && mv $@.new $@
+
+build/toolchain/koffi-linux-%/package.json:
+	@node scripts/fetch-package.mjs @koromix/koffi-linux-$* build/toolchain/koffi-linux-$*
+	@touch $@
+
+build/native/%/koffi.addon: build/toolchain/koffi-linux-%/package.json
+	@mkdir -p $(@D)
+	@cp build/toolchain/koffi-linux-$*/linux_$*/koffi.node $@.new && mv $@.new $@
+
+# What src/sys imports when it runs from source: this machine's own.
+build/native/libpvx.so: build/native/$(ARCH)/libpvx.so
+	cp $< $@.new && mv $@.new $@
+
+build/native/koffi.addon: build/native/$(ARCH)/koffi.addon
+	cp $< $@.new && mv $@.new $@
+
+build/test/container: test/support/native/container.c | build/stamps/debian-build
+	@mkdir -p $(@D)
+	$(CC) $(CFLAGS) -static -o $@.new $< && mv $@.new $@
+
+PEER := test/support/native/peer.c test/support/native/peer-wire.c test/support/native/peer-serve.c
+build/test/peer: $(PEER) test/support/native/peer.h | build/stamps/debian-build
+	@mkdir -p $(@D)
+	$(CC) $(CFLAGS) -static -pthread -o $@.new $(PEER) && mv $@.new $@
+
+LOAD := bench/load.c bench/load-serve.c bench/load-wire.c
+build/bench/load: $(LOAD) bench/load.h | build/stamps/debian-build
+	@mkdir -p $(@D)
+	$(CC) $(CFLAGS) -static -pthread -o $@.new $(LOAD) && mv $@.new $@
+
+# --- binaries --------------------------------------------------------------------------------
+
+build/pv-xconnect: $(BUILD_INPUTS) build/native/$(ARCH)/libpvx.so build/native/$(ARCH)/koffi.addon $(NPM)
+	@$(BUN) scripts/build.ts $(ARCH) $(BUN_$(ARCH)) $@
+
+dist/pv-xconnect-x86_64: $(BUILD_INPUTS) build/native/x64/libpvx.so build/native/x64/koffi.addon $(NPM) | $(BUN_x64)
+	@$(BUN) scripts/build.ts x64 $(BUN_x64) $@
+
+dist/pv-xconnect-aarch64: $(BUILD_INPUTS) build/native/arm64/libpvx.so build/native/arm64/koffi.addon $(NPM) | $(BUN_arm64)
+	@$(BUN) scripts/build.ts arm64 $(BUN_arm64) $@
