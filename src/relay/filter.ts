@@ -64,6 +64,10 @@ export interface Session {
   now(): number;
   /** `onDeadline` is called once at or shortly after `at` (clock of `now()`); 0 disarms. One deadline a session: the earliest wins by your own bookkeeping. */
   setDeadline(at: number): void;
+  /** True: the consumer is not read until `pauseConsumer(false)`; its end is not noticed meanwhile either. For requests that must wait their turn. */
+  pauseConsumer(paused: boolean): void;
+  /** The session is over. For handlers that keep sessions which their filter has let go of (`passThrough`). */
+  readonly closed: boolean;
   /** Dials the provider now, for handlers with `dialsAtAccept: false`. The consumer is not read until it is connected or `onUpstreamFailed` was called. Idempotent. */
   connectUpstream(): void;
   /**

@@ -115,6 +115,7 @@ export class Side implements Sink, EventHandler {
   private get readable(): boolean {
     const { session, other } = this;
     if (this.ended || session.finishing || !session.connectedOrFiltered(this)) return false;
+    if (session.consumerPaused && this === session.downstream) return false;
     if (other.shut && session.filter === undefined) return false;
     return other.out.empty && this.out.bytes <= CHUNK_BYTES && !session.owner.overBudget;
   }
@@ -262,6 +263,7 @@ export class RelaySession implements Session {
   chunkLength = 0;
   closed = false;
   finishing = false;
+  consumerPaused = false;
   private connected = false;
   private dialling = false;
   private inFilter = false;
@@ -405,9 +407,14 @@ export class RelaySession implements Session {
     this.filterDeadline = at;
     this.touch();
   }
+  pauseConsumer(paused: boolean): void {
+    this.consumerPaused = paused;
+    this.touch();
+  }
   passThrough(): void {
     this.filter = undefined;
     this.filterDeadline = 0;
+    this.consumerPaused = false;
     this.touch();
   }
   finish(reason: string): void {

@@ -73,6 +73,8 @@ export class MemorySession implements Session {
   deadline = 0;
   connects = 0;
   passing = false;
+  /** `pauseConsumer`: the real relay would not read the consumer now. */
+  paused = false;
   credentialsAttached = false;
   /** "open", or why it ended. */
   state = "open";
@@ -89,6 +91,12 @@ export class MemorySession implements Session {
   }
   setDeadline(at: number): void {
     this.deadline = at;
+  }
+  pauseConsumer(paused: boolean): void {
+    this.paused = paused;
+  }
+  get closed(): boolean {
+    return this.state !== "open";
   }
   connectUpstream(): void {
     this.connects++;
