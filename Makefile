@@ -124,10 +124,9 @@ build/test/peer: $(PEER) test/support/native/peer.h | build/stamps/debian-build
 	@mkdir -p $(@D)
 	$(CC) $(CFLAGS) -static -pthread -o $@.new $(PEER) && mv $@.new $@
 
-LOAD := bench/load.c bench/load-serve.c bench/load-wire.c
-build/bench/load: $(LOAD) bench/load.h | build/stamps/debian-build
+build/bench/load: bench/load.c | build/stamps/debian-build
 	@mkdir -p $(@D)
-	$(CC) $(CFLAGS) -static -pthread -o $@.new $(LOAD) && mv $@.new $@
+	$(CC) $(CFLAGS) -static -pthread -o $@.new $< && mv $@.new $@
 
 # --- binaries --------------------------------------------------------------------------------
 
