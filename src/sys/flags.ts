@@ -19,6 +19,8 @@ export const AT_FDCWD = -100;
 export const AT_SYMLINK_NOFOLLOW = 0x100;
 export const AT_REMOVEDIR = 0x200;
 export const AT_EMPTY_PATH = 0x1000;
+/** statx(2): what the kernel remembers will do; no question to a file system's server. */
+export const AT_STATX_DONT_SYNC = 0x4000;
 export const AT_RECURSIVE = 0x8000;
 
 /** openat2(2) */
@@ -27,6 +29,8 @@ export const RESOLVE_NO_MAGICLINKS = 0x02;
 export const RESOLVE_NO_SYMLINKS = 0x04;
 export const RESOLVE_BENEATH = 0x08;
 export const RESOLVE_IN_ROOT = 0x10;
+/** Answers from the dentry cache or EAGAIN; never sleeps. Linux 5.12; EINVAL before. */
+export const RESOLVE_CACHED = 0x20;
 
 /** renameat2(2) */
 export const RENAME_NOREPLACE = 1;

@@ -26,6 +26,11 @@ export const NR = {
   write: arm ? 64 : 1,
   setns: arm ? 268 : 308,
   unshare: arm ? 97 : 272,
+  bind: arm ? 200 : 49,
+  connect: arm ? 203 : 42,
+  listen: arm ? 201 : 50,
+  ioctl: arm ? 29 : 16,
+  umask: arm ? 166 : 95,
   chroot: arm ? 51 : 161,
   fchdir: arm ? 50 : 81,
   mount: arm ? 40 : 165,
@@ -41,6 +46,8 @@ export const NR = {
   statx: arm ? 291 : 332,
   fstatfs: arm ? 44 : 138,
   readlinkat: arm ? 78 : 267,
+  getdents64: arm ? 61 : 217,
+  faccessat: arm ? 48 : 269,
 } as const;
 
 /** A number, an address, text (passed as a NUL-terminated string), bytes, or `result(i)`: what step i returned. */

@@ -78,6 +78,7 @@ function open() {
       pvx_fchmodat: { args: [i32, ptr, u32], returns: i32 },
       pvx_fchownat: { args: [i32, ptr, u32, u32, i32], returns: i32 },
       pvx_readlinkat: { args: [i32, ptr, ptr, u32], returns: i32 },
+      pvx_statx: { args: [i32, ptr, i32, u32, ptr], returns: i32 },
       pvx_inotify_init: { args: [], returns: i32 },
       pvx_inotify_add: { args: [i32, ptr, u32], returns: i32 },
       pvx_inotify_remove: { args: [i32, i32], returns: i32 },

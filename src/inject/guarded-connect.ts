@@ -1,0 +1,41 @@
+/**
+ * connect(2) in a child with a deadline, for a socket on a file system that might ask
+ * a server for permission. The provider then sees the right uid and gid, and the pid
+ * of the child, which has gone by then: a connection made by the daemon itself would be
+ * one that a provider can hang.
+ */
+import { SysError } from "../sys/errno.ts";
+import { guarded, NR, type Step } from "../sys/guarded.ts";
+
+/** As for the walk to the socket: the data plane stands still meanwhile. */
+const CONNECT_MS = 100;
+const AF_UNIX = 1;
+const PR_SET_SECUREBITS = 28;
+/** Keeps the capabilities over setresuid, as pvx_connect_as does: sockets of mode 0600 are reached. */
+const NO_SETUID_FIXUP = 4;
+
+/** 0 or -errno; -ETIMEDOUT when nobody answered. */
+export function connectGuarded(fd: number, pathFd: number, as: { uid: number; gid: number } | undefined): number {
+  const path = `/proc/self/fd/${pathFd}`;
+  const address = new Uint8Array(2 + path.length + 1);
+  new DataView(address.buffer).setUint16(0, AF_UNIX, true);
+  address.set(Buffer.from(path), 2);
+  const steps: Step[] = [];
+  if (as !== undefined) {
+    const { uid, gid } = as;
+    steps.push(
+      { call: "prctl(PR_SET_SECUREBITS)", nr: NR.prctl, args: [PR_SET_SECUREBITS, NO_SETUID_FIXUP] },
+      { call: "setgroups(0)", nr: NR.setgroups, args: [0, 0] },
+      { call: `setresgid(${gid})`, nr: NR.setresgid, args: [gid, gid, gid] },
+      { call: `setresuid(${uid})`, nr: NR.setresuid, args: [uid, uid, uid] },
+    );
+  }
+  steps.push({ call: "connect()", nr: NR.connect, args: [fd, address, address.length] });
+  try {
+    guarded(steps, CONNECT_MS);
+    return 0;
+  } catch (error) {
+    if (error instanceof SysError) return -error.errno;
+    throw error;
+  }
+}
