@@ -1,7 +1,9 @@
 /** Every cap and deadline of the data plane, with its reason. Bytes and milliseconds. */
 
-/** One receive. Larger than a unix socket's default queue (212,992), so one call can empty it. */
+/** The receive buffer: the largest seqpacket message that passes (a socket's default send buffer is 212,992). */
 export const CHUNK_BYTES = 256 * 1024;
+/** One receive of a stream: what stays in a core's second-level cache on its way through moved most bytes a second. */
+export const READ_BYTES = 64 * 1024;
 /** Receive buffers kept for reuse; what is beyond goes back to the allocator after a burst. */
 export const CHUNK_POOL = 8;
 /** A remainder up to here is copied out of the shared receive buffer; above, the session keeps the buffer. */

@@ -14,12 +14,12 @@ import type { AuditRecord, Dial, LinkHandler, LinkIdentity } from "./filter.ts";
 import {
   ACCEPT_BATCH,
   ACCEPT_PAUSE_MS,
-  CHUNK_BYTES,
   HOLD_MS,
   LINK_FDS_MAX,
   LINK_QUEUE_MAX,
   LINK_QUEUE_SOFT,
   LINK_SESSIONS_MAX,
+  READ_BYTES,
   RECORD_BURST,
   RECORDS_PER_SECOND,
   REDIAL_FIRST_MS,
@@ -240,7 +240,7 @@ export class RelayLink {
 
   /** Bytes to ask for in one receive: less when much of the link's budget is used. */
   get readSize(): number {
-    return this.queuedBytes > LINK_QUEUE_SOFT ? SMALL_CHUNK_BYTES : CHUNK_BYTES;
+    return this.queuedBytes > LINK_QUEUE_SOFT ? SMALL_CHUNK_BYTES : READ_BYTES;
   }
 
   park(session: RelaySession): void {

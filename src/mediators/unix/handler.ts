@@ -1,0 +1,73 @@
+/**
+ * Raw unix links, data plane: bytes and fds pass as they are, fds at their exact
+ * place. By policy the provider is told first who is there: a line of JSON
+ * ("greeting"), or SCM_CREDENTIALS of the consumer's process ("credentials").
+ */
+import { type ProviderEndpoint, ProviderDialer } from "../../inject/provider.ts";
+import { type Filter, type LinkHandler, type LinkIdentity, type PeerCredentials, type Session } from "../../relay/filter.ts";
+import { FDS_PER_MESSAGE_MAX } from "../../relay/limits.ts";
+
+export interface UnixConfig {
+  readonly provider: ProviderEndpoint;
+  readonly identity: "none" | "greeting" | "credentials";
+}
+
+/** The line that precedes the consumer's first byte. pid, uid and gid are the kernel's word, as the host sees them. */
+export function greetingLine(link: LinkIdentity, peer: PeerCredentials): Uint8Array {
+  const { consumer: client, role, name: service } = link;
+  const { pid, uid, gid } = peer;
+  return Buffer.from(`${JSON.stringify({ client, role, service, pid, uid, gid })}\n`);
+}
+
+/** Greets when the provider is there; from then on nobody is in between. */
+class Greeting implements Filter {
+  private readonly session: Session;
+  constructor(session: Session) {
+    this.session = session;
+  }
+  onUpstreamConnected(): void {
+    const { session } = this;
+    session.upstream.write(greetingLine(session.link, session.peer));
+    session.passThrough();
+  }
+  // Neither side is read before the provider is connected.
+  fromConsumer(_buffer: Uint8Array, _length: number, fds: readonly number[]): void {
+    this.session.closeFds(fds);
+    this.session.abort("bytes before the greeting");
+  }
+  fromProvider(buffer: Uint8Array, length: number, fds: readonly number[]): void {
+    this.fromConsumer(buffer, length, fds);
+  }
+}
+
+class UnixHandler implements LinkHandler {
+  readonly dialsAtAccept = true;
+  readonly exactFdPosition = true;
+  readonly maxFdsPerMessage = FDS_PER_MESSAGE_MAX;
+  private config: UnixConfig;
+  private readonly dialer: ProviderDialer;
+
+  constructor(config: UnixConfig) {
+    this.config = config;
+    this.dialer = new ProviderDialer(config.provider);
+  }
+  dial() {
+    return this.dialer.dial();
+  }
+  open(session: Session): Filter | undefined {
+    if (this.config.identity === "greeting") return new Greeting(session);
+    if (this.config.identity === "credentials") session.attachCredentials();
+    return undefined;
+  }
+  configure(config: unknown): void {
+    this.config = config as UnixConfig;
+    this.dialer.update(this.config.provider);
+  }
+  close(): void {
+    this.dialer.close();
+  }
+}
+
+export function createHandler(_link: LinkIdentity, config: UnixConfig): LinkHandler {
+  return new UnixHandler(config);
+}
