@@ -26,7 +26,7 @@ typedef __u8 u8;
 #define API __attribute__((visibility("default")))
 
 /* errno values that the shim itself gives or looks at; the same on both architectures (asm-generic/errno.h) */
-enum { E_INTR = 4, E_AGAIN = 11, E_INVAL = 22, E_DEADLK = 35, E_TIMEDOUT = 110, E_NAMETOOLONG = 36, E_PERM = 1 };
+enum { E_INTR = 4, E_AGAIN = 11, E_INVAL = 22, E_MFILE = 24, E_DEADLK = 35, E_NOSYS = 38, E_TIMEDOUT = 110, E_NAMETOOLONG = 36, E_PERM = 1 };
 
 #if defined(__x86_64__)
 static inline i64 sys6(i64 nr, i64 a, i64 b, i64 c, i64 d, i64 e, i64 f)
@@ -91,6 +91,7 @@ API i32 pvx_eventfd(void) { return (i32)S2(__NR_eventfd2, 0, 02004000 /* EFD_NON
 API i32 pvx_memfd(const char *name) { return (i32)S2(__NR_memfd_create, name, 1 /* MFD_CLOEXEC */); }
 API i32 pvx_flock(i32 fd, i32 op) { return (i32)S2(__NR_flock, fd, op); }
 API i32 pvx_pipe(i32 *two) { return (i32)S2(__NR_pipe2, two, 02004000); }
+API i32 pvx_fchdir(i32 fd) { return (i32)S1(__NR_fchdir, fd); }
 API i32 pvx_umask(i32 mask) { return (i32)S1(__NR_umask, mask); }
 
 /* ---- epoll ---------------------------------------------------------------
@@ -352,8 +353,11 @@ API i32 pvx_recv_placed(i32 fd, void *to, u32 n, i32 *fds, i32 *info, u8 *page, 
 	i32 carries = 0;
 	if (n > 64 * page_size)
 		n = 64 * page_size;
-	i64 seen = peek(fd, page, page_size, n, &carries);
+	/* Most of what comes is small: one page shows all of it, and one iovec is cheaper than sixty-four. */
+	i64 seen = peek(fd, page, page_size, n < page_size ? n : page_size, &carries);
 	info[0] = info[1] = info[2] = 0;
+	if (seen == page_size && !carries && n > page_size)
+		seen = peek(fd, page, page_size, n, &carries);
 	if (seen <= 0)
 		return (i32)seen;
 	u32 want = (u32)seen;
@@ -369,10 +373,12 @@ API i32 pvx_recv_placed(i32 fd, void *to, u32 n, i32 *fds, i32 *info, u8 *page, 
 			else
 				low = mid + 1;
 		}
-		if (low > 1)
-			want = low - 1;
+		if (low == 1)
+			return pvx_recv(fd, to, want, fds, info);
+		want = low - 1;
 	}
-	return pvx_recv(fd, to, want, fds, info);
+	/* No fds in these bytes, and nobody else reads here: the cheaper call does. */
+	return (i32)S6(__NR_recvfrom, fd, to, want, MSG_DONTWAIT_, 0, 0);
 }
 
 /*
@@ -559,48 +565,97 @@ API i32 pvx_raise_nofile(u64 want, u64 *io)
  * never answers; such a wait ends by SIGKILL only) and for what must enter a
  * namespace (setns(CLONE_NEWNS) moves the caller's root and cwd with it).
  *
- * The steps run in a child that shares memory and fds with us but not the fs
- * struct (CLONE_VM | CLONE_FILES, no CLONE_FS), one after the other, up to the
- * first that fails: its result, -errno, is the program's. The child touches no
- * TLS and runs with all signals blocked, so no handler of the runtime can run in it.
+ * The steps run in a child that shares memory with us but neither the fs struct
+ * nor the fd table (CLONE_VM, no CLONE_FS; close_range(CLOSE_RANGE_UNSHARE)),
+ * one after the other, up to the first that fails: its result, -errno, is the
+ * program's. The child touches no TLS and runs with all signals blocked, so no
+ * handler of the runtime can run in it.
+ *
+ * Why a table of its own: what a killed child had opened dies with it, also the
+ * fd that an openat2 installed just before the kill, and a child that even
+ * SIGKILL can't end (a FUSE request that the server has read) keeps none of our
+ * listening sockets and locks open. It sees a few slots only: `first` holds a
+ * socket to hand fds back through, the inputs follow.
  *
  * A step's argument i is the result of an earlier step when bit i of `refs` is
  * set; the argument then holds that step's index. `stack` (>= 16 KiB) and
- * `steps` must stay untouched until the call returns, and for ever when it
- * answers -EDEADLK: the child could be neither finished nor killed in time.
+ * `steps` must stay untouched until the call returns, and until the child is
+ * reaped when it answers -EDEADLK: it could be neither finished nor killed in time.
  */
+enum { STEP_MAY_FAIL = 1, STEP_HANDS_BACK = 2, INPUTS_MAX = 6, KILL_MS = 50 };
+enum { NR_REQUIRE = -1 }; /* no system call: see require() */
+
 struct step {
 	i64 nr;
 	i64 arg[6];
 	u32 refs;
-	u32 flags; /* 1: a failure of this step is not the program's */
+	u32 flags;
 	i64 result;
 };
 struct program {
 	struct step *steps;
 	u32 count;
 	i32 failed; /* index of the failed step, -1 for none */
+	i32 first;  /* lowest slot, -1: the steps run in our own fd table */
+	i32 setup;  /* -errno when the child's own table could not be made */
 	i32 done;
 };
 
+/* arg: address, width (4 or 8), value, errno, 1 to demand a difference instead of equality */
+static i64 require(const i64 *a)
+{
+	u64 is = a[1] == 4 ? *(u32 *)a[0] : *(u64 *)a[0];
+	return (is == (u64)a[2]) != (a[4] == 1) ? 0 : -a[3];
+}
+
+static i64 own_table(i32 first)
+{
+	i64 r = S3(__NR_close_range, first + 1 + INPUTS_MAX, ~0u, 2 /* CLOSE_RANGE_UNSHARE */);
+	if (r == -E_NOSYS) /* before Linux 5.9: a whole copy then, which ends with the child as well */
+		return S1(__NR_unshare, 0x400 /* CLONE_FILES */);
+	if (r >= 0 && first > 0)
+		r = S3(__NR_close_range, 0, first - 1, 0);
+	return r;
+}
+
+static i64 hand_back(struct program *p)
+{
+	i32 fds[INPUTS_MAX];
+	u32 n = 0;
+	u8 byte = 0;
+	struct iovec_abi iov = { &byte, 1 };
+	for (u32 i = 0; i < p->count; i++)
+		if (p->steps[i].flags & STEP_HANDS_BACK && p->steps[i].result >= 0 && n < INPUTS_MAX)
+			fds[n++] = (i32)p->steps[i].result;
+	return n == 0 ? 0 : pvx_sendv(p->first, &iov, 1, fds, n, 0);
+}
+
 static void run(struct program *p)
 {
-	for (u32 i = 0; i < p->count; i++) {
+	if (p->first >= 0) {
+		/* A daemon that dies meanwhile leaves nothing behind. Undone by steps that change ids (prctl(2)). */
+		S2(__NR_prctl, 1 /* PR_SET_PDEATHSIG */, 9);
+		p->setup = (i32)own_table(p->first);
+	}
+	for (u32 i = 0; i < p->count && p->setup >= 0; i++) {
 		struct step *s = &p->steps[i];
 		i64 a[6];
 		for (u32 k = 0; k < 6; k++)
 			a[k] = (s->refs >> k) & 1 ? p->steps[s->arg[k]].result : s->arg[k];
-		s->result = sys6(s->nr, a[0], a[1], a[2], a[3], a[4], a[5]);
-		if (s->result < 0 && !(s->flags & 1)) {
+		s->result = s->nr == NR_REQUIRE ? require(a) : sys6(s->nr, a[0], a[1], a[2], a[3], a[4], a[5]);
+		if (s->result < 0 && !(s->flags & STEP_MAY_FAIL)) {
 			p->failed = (i32)i;
 			break;
 		}
 	}
+	if (p->first >= 0 && p->setup >= 0 && p->failed < 0)
+		p->setup = (i32)hand_back(p);
 	__atomic_store_n(&p->done, 1, __ATOMIC_RELEASE);
 }
 
 static i64 spawn(struct program *p, void *stack_top, i32 *pidfd)
 {
+	/* The fd table is shared until own_table() has parted it. */
 	u64 flags = 0x100 /* CLONE_VM */ | 0x400 /* CLONE_FILES */ | 0x1000 /* CLONE_PIDFD */;
 #if defined(__x86_64__)
 	register i64 r10 __asm__("r10") = 0;
@@ -657,43 +712,107 @@ static i64 reap(i32 pidfd, i32 timeout_ms)
 	return S5(__NR_waitid, 3 /* P_PIDFD */, pidfd, info, 4 | 0x40000000 /* WEXITED | __WALL */, 0);
 }
 
+/* Takes what the child handed back: the fds become the results of their steps, or are closed when `keep` is 0. */
+static i64 take_back(struct step *steps, u32 count, i32 ours, i32 keep)
+{
+	i32 fds[FDS_MAX], info[6];
+	u8 byte;
+	u32 n = 0;
+	i64 r = 0;
+	while (pvx_recv(ours, &byte, 1, fds, info) > 0) {
+		if (info[1] & MSG_CTRUNC_)
+			r = -E_MFILE; /* our own table is full */
+		for (i32 i = 0; i < info[0] && !keep; i++)
+			pvx_close(fds[i]);
+		if (keep)
+			n = (u32)info[0];
+	}
+	for (u32 i = 0, at = 0; keep && i < count; i++)
+		if (steps[i].flags & STEP_HANDS_BACK && steps[i].result >= 0)
+			steps[i].result = at < n ? fds[at++] : -E_MFILE;
+	for (u32 i = 0; r < 0 && i < n; i++)
+		pvx_close(fds[i]);
+	return r;
+}
+
+/* The steps in the calling thread itself, without a deadline: where no child can be cloned (user-mode emulators). */
+API i64 pvx_inline(struct step *steps, u32 count, i32 *failed)
+{
+	struct program p = { steps, count, -1, -1, 0, 0 };
+	run(&p);
+	*failed = p.failed;
+	return p.failed >= 0 ? steps[p.failed].result : steps[count - 1].result;
+}
+
+/* 1 when the child of an earlier -EDEADLK has ended: it is reaped and its pidfd closed. 0: not yet. */
+API i32 pvx_reap(i32 pidfd)
+{
+	if (reap(pidfd, 0) == -E_TIMEDOUT)
+		return 0;
+	pvx_close(pidfd);
+	return 1;
+}
+
 /*
  * Returns the last step's result, or the failed step's -errno with its index in
- * *failed; -ETIMEDOUT when the child had to be killed; -EDEADLK when even that
- * did not end it. What a killed child had opened is in `result` of its finished
- * steps and belongs to the caller.
+ * io[0]; -ETIMEDOUT when the child had to be killed; -EDEADLK when even that did
+ * not end it: io[1] is then its pidfd, the caller's, for pvx_reap.
+ * In: io[2] the first of 1 + INPUTS_MAX slots (fd numbers reserved by the caller, all
+ * of them one socket), io[3] the other end of that socket, io[4] number of inputs,
+ * io[5...] the inputs. A step sees input i as fd io[2] + 1 + i. Results of steps with
+ * STEP_HANDS_BACK are fds of the caller's when the program succeeded; no other fd
+ * survives the child.
  */
-API i64 pvx_guarded(struct step *steps, u32 count, void *stack, u32 stack_size, i32 timeout_ms, i32 *failed)
+API i64 pvx_guarded(struct step *steps, u32 count, void *stack, u32 stack_size, i32 timeout_ms, i32 *io)
 {
-	/* On the caller's stack buffer, above the child's: it must outlive this call when the child does. */
+	/* On the caller's stack buffer, below the child's frames: it must outlive this call when the child does. */
 	struct program *p = (struct program *)stack;
 	u64 all = ~0ull, old = 0;
-	i32 pidfd = -1;
+	i32 pidfd = -1, first = io[2], ours = io[3], inputs = io[4];
+	i64 r, ended;
+	io[0] = io[1] = -1;
+	if (inputs > INPUTS_MAX)
+		return -E_INVAL;
 	p->steps = steps;
 	p->count = count;
 	p->failed = -1;
+	p->first = first;
+	p->setup = 0;
 	p->done = 0;
 	for (u32 i = 0; i < count; i++)
 		steps[i].result = -E_TIMEDOUT;
+	for (i32 i = 0; i < inputs; i++) {
+		r = S3(__NR_dup3, io[5 + i], first + 1 + i, 02000000);
+		if (r < 0)
+			return r;
+	}
 	void *top = (void *)(((u64)stack + stack_size) & ~15ull);
 	S4(__NR_rt_sigprocmask, 2, &all, &old, 8);
-	i64 r = spawn(p, top, &pidfd);
+	r = spawn(p, top, &pidfd);
 	S4(__NR_rt_sigprocmask, 2, &old, 0, 8);
-	*failed = -1;
-	if (r < 0)
-		return r;
-	i64 ended = reap(pidfd, timeout_ms);
+	ended = r < 0 ? 0 : reap(pidfd, timeout_ms);
 	if (ended == -E_TIMEDOUT) {
 		pvx_pidfd_signal(pidfd, 9);
-		ended = reap(pidfd, 1000);
-		pvx_close(pidfd);
-		if (ended == -E_TIMEDOUT)
-			return -E_DEADLK;
-		if (!__atomic_load_n(&p->done, __ATOMIC_ACQUIRE))
-			return -E_TIMEDOUT;
-	} else {
-		pvx_close(pidfd);
+		ended = reap(pidfd, KILL_MS);
 	}
-	*failed = p->failed;
+	for (i32 i = 0; i < inputs; i++)
+		S3(__NR_dup3, first, first + 1 + i, 02000000);
+	if (r < 0)
+		return r;
+	if (ended == -E_TIMEDOUT) {
+		io[1] = pidfd;
+		return -E_DEADLK;
+	}
+	pvx_close(pidfd);
+	i32 done = __atomic_load_n(&p->done, __ATOMIC_ACQUIRE);
+	i32 good = done && p->failed < 0 && p->setup >= 0;
+	r = take_back(steps, count, ours, good);
+	if (!done)
+		return -E_TIMEDOUT;
+	if (p->setup < 0)
+		return p->setup;
+	if (r < 0)
+		return r;
+	io[0] = p->failed;
 	return p->failed >= 0 ? steps[p->failed].result : steps[count - 1].result;
 }

@@ -5,21 +5,24 @@
  * one that a provider can hang.
  */
 import { SysError } from "../sys/errno.ts";
-import { guarded, NR, type Step } from "../sys/guarded.ts";
+import { late, NR, fd as own, type Step } from "../sys/guarded.ts";
+import { ADDRESS_BYTES, unixAddress } from "../sys/unix-socket.ts";
+import { walk } from "./walk.ts";
 
 /** As for the walk to the socket: the data plane stands still meanwhile. */
 const CONNECT_MS = 100;
-const AF_UNIX = 1;
 const PR_SET_SECUREBITS = 28;
 /** Keeps the capabilities over setresuid, as pvx_connect_as does: sockets of mode 0600 are reached. */
 const NO_SETUID_FIXUP = 4;
 
-/** 0 or -errno; -ETIMEDOUT when nobody answered. */
-export function connectGuarded(fd: number, pathFd: number, as: { uid: number; gid: number } | undefined): number {
-  const path = `/proc/self/fd/${pathFd}`;
-  const address = new Uint8Array(2 + path.length + 1);
-  new DataView(address.buffer).setUint16(0, AF_UNIX, true);
-  address.set(Buffer.from(path), 2);
+/** 0 or -errno; -ETIMEDOUT when nobody answered. `scope`: whose socket it is, as in `walk`. */
+export function connectGuarded(
+  fd: number,
+  pathFd: number,
+  as: { readonly uid: number; readonly gid: number } | undefined,
+  scope: string | undefined,
+): number {
+  const address = late(pathFd, (inside) => unixAddress(`/proc/self/fd/${inside}`));
   const steps: Step[] = [];
   if (as !== undefined) {
     const { uid, gid } = as;
@@ -30,9 +33,9 @@ export function connectGuarded(fd: number, pathFd: number, as: { uid: number; gi
       { call: `setresuid(${uid})`, nr: NR.setresuid, args: [uid, uid, uid] },
     );
   }
-  steps.push({ call: "connect()", nr: NR.connect, args: [fd, address, address.length] });
+  steps.push({ call: "connect()", nr: NR.connect, args: [own(fd), address, ADDRESS_BYTES] });
   try {
-    guarded(steps, CONNECT_MS);
+    walk(scope, steps, CONNECT_MS);
     return 0;
   } catch (error) {
     if (error instanceof SysError) return -error.errno;

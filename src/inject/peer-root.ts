@@ -42,6 +42,11 @@ export class PeerRoot {
     this.startTime = startTime;
   }
 
+  /** For `walk`: the host's own paths are trusted to answer. */
+  get scope(): string | undefined {
+    return this.pid === 0 ? undefined : `${this.pid}`;
+  }
+
   /** An O_PATH fd of the root, the caller's to give to `release`; or why there is none (not up, or not ours to enter yet). */
   open(): number | string {
     if (this.pid === 0) return hostRoot().fd;

@@ -20,13 +20,13 @@ import {
   SysError,
 } from "../sys/errno.ts";
 import { AT_FDCWD, O_CLOEXEC, O_PATH, RESOLVE_CACHED, RESOLVE_IN_ROOT, RESOLVE_NO_MAGICLINKS } from "../sys/flags.ts";
-import { guarded, NR, result } from "../sys/guarded.ts";
+import { canGuard, fd, NR, result } from "../sys/guarded.ts";
 import { cstring } from "../sys/memory.ts";
 import { QuickStat } from "../sys/quick-stat.ts";
 import { pvx } from "../sys/shim.ts";
 import { trustOf } from "./file-systems.ts";
 import type { PeerRoot } from "./peer-root.ts";
-import { Quarantine } from "./quarantine.ts";
+import { walk } from "./walk.ts";
 
 /** Deadline of one walk. The data plane stands still meanwhile, so short; what was read for it stays cached for the next try. */
 const WALK_MS = 100;
@@ -56,7 +56,6 @@ interface Known extends Found {
 }
 
 const stat = new QuickStat();
-const quarantine = new Quarantine();
 
 export class SocketFinder {
   private readonly peer: PeerRoot;
@@ -99,16 +98,16 @@ export class SocketFinder {
   }
 
   private findIn(root: number, now: number): Found | NotFound {
-    const fd = pvx.pvx_openat2(root, cstring(this.path), O_FIND, 0, IN_ROOT | RESOLVE_CACHED);
-    if (fd >= 0) {
-      this.fresh = fd;
-      if (this.peer.pid === 0) return { fd, local: true };
+    const found = pvx.pvx_openat2(root, cstring(this.path), O_FIND, 0, IN_ROOT | RESOLVE_CACHED);
+    if (found >= 0) {
+      this.fresh = found;
+      if (this.peer.pid === 0) return { fd: found, local: true };
       const { known } = this;
-      if (known !== undefined && stat.read(fd) === 0 && stat.deviceNumber === known.device)
-        return { fd, local: known.local };
+      if (known !== undefined && stat.read(found) === 0 && stat.deviceNumber === known.device)
+        return { fd: found, local: known.local };
       this.dropFresh();
-    } else if (fd !== -EAGAIN && fd !== -EINVAL && fd !== -ENOSYS) {
-      return this.refusal("openat2", fd);
+    } else if (found !== -EAGAIN && found !== -EINVAL && found !== -ENOSYS) {
+      return this.refusal("openat2", found);
     }
     return this.knownOrWalk(root, now);
   }
@@ -116,12 +115,6 @@ export class SocketFinder {
   private knownOrWalk(root: number, now: number): Found | NotFound {
     if (this.known !== undefined && now - this.known.at < FOUND_MS) return this.known;
     if (now < this.nextWalk) return this.lastFailure;
-    const pause = this.peer.pid === 0 ? 0 : quarantine.remaining(String(this.peer.pid), now);
-    if (pause > 0)
-      return {
-        retry: true,
-        reason: `a path in process ${this.peer.pid} did not answer in time; next try in ${Math.ceil(pause)} ms`,
-      };
     const outcome = this.walk(root, now);
     if ("reason" in outcome) {
       this.forget();
@@ -135,9 +128,10 @@ export class SocketFinder {
     const call = `openat2(${JSON.stringify(this.path)}, O_PATH, RESOLVE_IN_ROOT|RESOLVE_NO_MAGICLINKS)`;
     const how = new BigUint64Array([BigInt(O_FIND), 0n, BigInt(IN_ROOT)]);
     try {
-      const program = guarded(
+      const program = walk(
+        this.peer.scope,
         [
-          { call, nr: NR.openat2, args: [root, this.path, new Uint8Array(how.buffer), 24] },
+          { call, nr: NR.openat2, args: [fd(root), this.path, new Uint8Array(how.buffer), 24], handsBack: true },
           { call: `fstatfs(${JSON.stringify(this.path)})`, nr: NR.fstatfs, args: [result(0), new Uint8Array(120)] },
         ],
         WALK_MS,
@@ -146,31 +140,30 @@ export class SocketFinder {
       return this.remember(program.results[0]!, magic, now);
     } catch (error) {
       if (!(error instanceof SysError)) throw error;
-      if (this.peer.pid === 0 && (error.call.startsWith("clone") || error.errno === ENOSYS)) return this.openPlainly();
-      if (error.errno === ETIMEDOUT) quarantine.strike(String(this.peer.pid), now);
+      if (this.peer.pid === 0 && (!canGuard() || error.errno === ENOSYS)) return this.openPlainly();
       return this.refusal(error.call, -error.errno);
     }
   }
 
-  private remember(fd: number, magic: number, now: number): Found | NotFound {
+  private remember(inode: number, magic: number, now: number): Found | NotFound {
     this.forget();
-    stat.read(fd);
+    stat.read(inode);
     const device = stat.deviceNumber;
     const trust = this.peer.pid === 0 ? "local" : trustOf(magic, stat.device);
     if (trust === "fuse") {
-      pvx.pvx_close(fd);
+      pvx.pvx_close(inode);
       return { retry: false, reason: `${this.where()} lies on a FUSE file system, whose server may never answer` };
     }
-    this.known = { fd, local: trust === "local", device, at: now };
+    this.known = { fd: inode, local: trust === "local", device, at: now };
     return this.known;
   }
 
   /** Where no child can be cloned (user-mode emulators) or openat2 is missing: the host's own paths are walked as they are. */
   private openPlainly(): Found | NotFound {
-    const fd = pvx.pvx_openat(AT_FDCWD, cstring(this.path), O_FIND, 0);
-    if (fd < 0) return this.refusal(`open(${JSON.stringify(this.path)}, O_PATH)`, fd);
-    this.fresh = fd;
-    return { fd, local: true };
+    const inode = pvx.pvx_openat(AT_FDCWD, cstring(this.path), O_FIND, 0);
+    if (inode < 0) return this.refusal(`open(${JSON.stringify(this.path)}, O_PATH)`, inode);
+    this.fresh = inode;
+    return { fd: inode, local: true };
   }
 
   private refusal(call: string, r: number): NotFound {

@@ -6,7 +6,18 @@
  * its own (a pidfd, and the inode found last), given back by `close`.
  */
 import type { Dial } from "../relay/filter.ts";
-import { EAGAIN, ECONNREFUSED, EMFILE, ENFILE, ENOBUFS, ENOENT, ENOMEM, EPROTOTYPE, errnoName } from "../sys/errno.ts";
+import {
+  EAGAIN,
+  ECONNREFUSED,
+  EMFILE,
+  ENFILE,
+  ENOBUFS,
+  ENOENT,
+  ENOMEM,
+  EPROTOTYPE,
+  ETIMEDOUT,
+  errnoName,
+} from "../sys/errno.ts";
 import { S_IFMT, S_IFSOCK, SOCK_DGRAM, SOCK_SEQPACKET, SOCK_STREAM } from "../sys/flags.ts";
 import { QuickStat } from "../sys/quick-stat.ts";
 import { pvx } from "../sys/shim.ts";
@@ -31,7 +42,16 @@ export interface ProviderEndpoint {
 }
 
 /** Refusals that end by themselves: not listening yet, backlog full, out of fds or memory. */
-const PASSING: ReadonlySet<number> = new Set([ENOENT, ECONNREFUSED, EAGAIN, EMFILE, ENFILE, ENOMEM, ENOBUFS]);
+const PASSING: ReadonlySet<number> = new Set([
+  ENOENT,
+  ECONNREFUSED,
+  EAGAIN,
+  EMFILE,
+  ENFILE,
+  ENOMEM,
+  ENOBUFS,
+  ETIMEDOUT,
+]);
 
 const stat = new QuickStat();
 
@@ -84,7 +104,8 @@ export class ProviderDialer {
   private connectFound(fd: number, found: Found): number {
     const { uid } = this.endpoint;
     const gid = this.endpoint.gid ?? uid ?? 0;
-    if (!found.local) return connectGuarded(fd, found.fd, uid === undefined ? undefined : { uid, gid });
+    if (!found.local)
+      return connectGuarded(fd, found.fd, uid === undefined ? undefined : { uid, gid }, this.peer.scope);
     return uid === undefined ? connectTo(fd, found.fd) : connectToAs(fd, found.fd, uid, gid);
   }
 

@@ -48,6 +48,7 @@ function open() {
       pvx_memfd: { args: [ptr], returns: i32 },
       pvx_flock: { args: [i32, i32], returns: i32 },
       pvx_pipe: { args: [ptr], returns: i32 },
+      pvx_fchdir: { args: [i32], returns: i32 },
       pvx_umask: { args: [i32], returns: i32 },
       pvx_epoll_create: { args: [], returns: i32 },
       pvx_epoll_ctl: { args: [i32, i32, i32, u32, u32], returns: i32 },
@@ -87,6 +88,8 @@ function open() {
       pvx_gettid: { args: [], returns: i32 },
       pvx_unblock_signals: { args: [], returns: i32 },
       pvx_raise_nofile: { args: [i64, ptr], returns: i32 },
+      pvx_inline: { args: [ptr, u32, ptr], returns: i64 },
+      pvx_reap: { args: [i32], returns: i32 },
       pvx_guarded: { args: [ptr, u32, ptr, u32, i32, ptr], returns: i64 },
     }).symbols;
   } finally {

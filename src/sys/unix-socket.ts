@@ -8,6 +8,20 @@ import { checked } from "./errno.ts";
 import { cstring, Memory } from "./memory.ts";
 import { pvx } from "./shim.ts";
 
+/** sizeof(struct sockaddr_un) */
+export const ADDRESS_BYTES = 110;
+const AF_UNIX = 1;
+
+/** A struct sockaddr_un (unix(7)) of a path of up to 107 bytes; RangeError beyond. */
+export function unixAddress(path: string): Uint8Array {
+  const bytes = Buffer.from(path);
+  if (bytes.length > ADDRESS_BYTES - 3) throw new RangeError(`Cannot make a socket address of ${bytes.length} bytes`);
+  const address = new Uint8Array(ADDRESS_BYTES);
+  new DataView(address.buffer).setUint16(0, AF_UNIX, true);
+  address.set(bytes, 2);
+  return address;
+}
+
 /** SOCK_STREAM or SOCK_SEQPACKET */
 export function unixSocket(type: number): number {
   return checked(pvx.pvx_socket(type), () => `socket(AF_UNIX, ${type})`);
