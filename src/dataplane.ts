@@ -4,11 +4,13 @@
  * (daemon.ts), since a reactor in an unknown state must not go on.
  */
 import { workerData } from "node:worker_threads";
+import { createHandler as dbus } from "./mediators/dbus/handler.ts";
 import { createHandler as unix } from "./mediators/unix/handler.ts";
 import { DataPlane, type HandlerFactory } from "./relay/data-plane.ts";
 import type { DataPlaneStart } from "./relay/messages.ts";
 
 const factories: Readonly<Record<string, HandlerFactory>> = {
+  dbus: (link, config) => dbus(link, config as Parameters<typeof dbus>[1]),
   unix: (link, config) => unix(link, config as Parameters<typeof unix>[1]),
 };
 

@@ -1,4 +1,5 @@
 /** Configuration of a D-Bus link, plain data for the data plane, and the caps of its sessions. */
+import type { ProviderEndpoint } from "../../inject/provider.ts";
 import type { RightsConfig } from "../../policy/dbus/rights.ts";
 
 /** Where the role's uid comes from; the provider's passwd is read when it is dialled. */
@@ -9,7 +10,7 @@ export type RoleIdentity =
   | { readonly name: string };
 
 export interface DbusConfig {
-  readonly provider: { readonly pid: number; readonly path: string };
+  readonly provider: ProviderEndpoint;
   readonly identity: RoleIdentity;
   readonly rights: RightsConfig;
   /** Longest message in bytes. */
