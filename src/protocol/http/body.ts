@@ -71,6 +71,10 @@ export class BodyReader {
   startUntilClose(): void {
     this.start(UNTIL_CLOSE, 0);
   }
+  /** The trailers behind the last chunk have been read. */
+  finish(): void {
+    this.state = NONE;
+  }
   /** The end of the stream is the end of the body. */
   get endsAtClose(): boolean {
     return this.state === UNTIL_CLOSE;

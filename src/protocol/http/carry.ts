@@ -34,7 +34,7 @@ export class Carry {
   }
 
   private grow(needed: number): boolean {
-    let size = Math.max(this.bytes.length, FIRST_BYTES / 2);
+    let size = Math.max(this.bytes.length, FIRST_BYTES);
     while (size < needed) size *= 2;
     const more = size - this.bytes.length;
     if (this.budget.used + more > this.budget.limit) return false;

@@ -15,7 +15,7 @@ export const KIND = {
   HOST: 4,
   UPGRADE: 5,
   EXPECT: 6,
-  /** Hop-by-hop by its name: Keep-Alive, Proxy-Connection, TE, HTTP2-Settings. */
+  /** Hop-by-hop by its name: Keep-Alive, TE, HTTP2-Settings. */
   HOP: 7,
   /** Begins with x-pv-: ours alone. */
   IDENTITY: 8,
@@ -23,6 +23,8 @@ export const KIND = {
   OVERRIDE: 9,
   /** Reads as one of the framing or connection fields once "_" is folded to "-". */
   AMBIGUOUS: 10,
+  /** Never standardised, yet read as Connection by many clients. */
+  PROXY_CONNECTION: 11,
 } as const;
 
 const SPECIAL: readonly (readonly [string, number])[] = [
@@ -34,7 +36,7 @@ const SPECIAL: readonly (readonly [string, number])[] = [
   ["keep-alive", KIND.HOP],
   ["content-length", KIND.CONTENT_LENGTH],
   ["http2-settings", KIND.HOP],
-  ["proxy-connection", KIND.HOP],
+  ["proxy-connection", KIND.PROXY_CONNECTION],
   ["transfer-encoding", KIND.TRANSFER_ENCODING],
   ["x-http-method", KIND.OVERRIDE],
   ["x-method-override", KIND.OVERRIDE],
@@ -201,11 +203,14 @@ export class FieldSection {
 
   private closeField(bytes: Uint8Array, base: number, lineEnd: number): void {
     const at = this.count * STRIDE;
+    const kind = kindOf(bytes, base + this.offsets[at]!, base + this.offsets[at + 1]!);
     const valueStart = base + this.offsets[at + 2]!;
+    // Parsers in use refuse a tab behind a length or a coding: it stays in the value, where it is malformed.
+    const tab = kind === KIND.CONTENT_LENGTH || kind === KIND.TRANSFER_ENCODING ? SPACE : HTAB;
     let valueEnd = lineEnd;
-    while (valueEnd > valueStart && (bytes[valueEnd - 1] === SPACE || bytes[valueEnd - 1] === HTAB)) valueEnd--;
+    while (valueEnd > valueStart && (bytes[valueEnd - 1] === SPACE || bytes[valueEnd - 1] === tab)) valueEnd--;
     this.offsets[at + 3] = valueEnd - base;
-    this.kinds[this.count] = kindOf(bytes, base + this.offsets[at]!, base + this.offsets[at + 1]!);
+    this.kinds[this.count] = kind;
     this.kept[this.count] = 1;
     this.count++;
   }

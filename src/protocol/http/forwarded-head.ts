@@ -16,15 +16,6 @@ const CRLF = ascii("\r\n");
 /** Below this a loop beats making a view for `set`. */
 const SHORT = 48;
 
-export interface Replacements {
-  /** Complete lines, "Name: value\r\n" each. */
-  readonly identity: Uint8Array;
-  /** The path to put for the consumer's, or undefined to keep it. */
-  readonly path: Uint8Array | undefined;
-  /** The value of Upgrade, or undefined for none. */
-  readonly upgrade: Uint8Array | undefined;
-}
-
 export class HeadWriter {
   /** The head is `bytes[0, length)`; overwritten by the next `write`. */
   readonly bytes: Uint8Array;
@@ -35,12 +26,16 @@ export class HeadWriter {
     this.bytes = new Uint8Array(headBytes + added + CONNECTION_UPGRADE.length + 2 * CRLF.length);
   }
 
-  write(head: RequestHead, put: Replacements): void {
+  /**
+   * `identity`: complete lines, "Name: value\r\n" each. `path`: to put for the consumer's, or undefined to
+   * keep it. `upgrade`: the value of Upgrade, or undefined for none.
+   */
+  write(head: RequestHead, identity: Uint8Array, path: Uint8Array | undefined, upgrade: Uint8Array | undefined): void {
     const { bytes, base, fields, target } = head;
     this.length = 0;
-    if (put.path === undefined && !target.absolute) this.copy(bytes, base + head.start, base + head.lineEnd);
-    else this.writeRequestLine(head, put.path);
-    this.copy(put.identity, 0, put.identity.length);
+    if (path === undefined && !target.absolute) this.copy(bytes, base + head.start, base + head.lineEnd);
+    else this.writeRequestLine(head, path);
+    this.copy(identity, 0, identity.length);
     let from = -1;
     for (let field = 0; field < fields.count; field++) {
       if (fields.kept[field] !== 0) {
@@ -51,7 +46,7 @@ export class HeadWriter {
       }
     }
     if (from >= 0) this.copy(bytes, from, base + fields.end - CRLF.length);
-    this.writeConnection(head, put.upgrade);
+    this.writeConnection(head, upgrade);
     this.copy(CRLF, 0, CRLF.length);
   }
 

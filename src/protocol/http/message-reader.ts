@@ -197,7 +197,7 @@ export abstract class MessageReader<H extends Head> {
     this.spanStart = this.at;
     this.spanEnd = this.at;
     if (!complete) return EVENT.MORE;
-    this.body.startNone();
+    this.body.finish();
     this.state = IN_BODY;
     return EVENT.TRAILERS;
   }

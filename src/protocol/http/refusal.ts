@@ -49,6 +49,7 @@ export const REFUSED = {
   doubledCoding: refusal(400, "doubled-coding", "Transfer-Encoding is repeated or has several codings."),
   unknownCoding: refusal(501, "unknown-coding", "Only the transfer coding chunked is known."),
   codingInOldVersion: refusal(400, "coding-in-http-1.0", "Transfer-Encoding stands in an HTTP/1.0 message."),
+  interimCloses: refusal(502, "interim-closes", "An interim answer closes the connection."),
   bodyForbidden: refusal(400, "body-forbidden", "This status can have no body."),
   // Chunked bodies.
   chunkSize: refusal(400, "chunk-size", "A chunk size is malformed."),

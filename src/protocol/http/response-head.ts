@@ -145,6 +145,10 @@ export class ResponseHead {
         return this.framing.takeCoding(this.bytes, start, end);
       case KIND.CONNECTION:
         return this.connection.take(this.bytes, start, end);
+      case KIND.PROXY_CONNECTION:
+        // Clients that obey its "close" must not be sent another answer.
+        this.connection.take(this.bytes, start, end);
+        return undefined;
       case KIND.UPGRADE:
         if (this.upgradeField < 0) this.upgradeField = field;
         return undefined;
@@ -159,6 +163,8 @@ export class ResponseHead {
    */
   private checkBodyless(): Refusal | undefined {
     if (this.status >= 200 && this.status !== 204) return undefined;
+    // HTTP/1.0 has none (RFC 9110 section 15.2), and one that closes says that no final answer follows.
+    if (this.status < 200 && !this.persists) return REFUSED.interimCloses;
     return this.framing.chunked || this.framing.contentLength > 0 ? REFUSED.bodyForbidden : undefined;
   }
 }

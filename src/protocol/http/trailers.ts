@@ -63,7 +63,7 @@ export class TrailerReader {
     for (let field = 0; field < this.fields.count; field++) {
       const kind = this.fields.kinds[field]!;
       if (kind === KIND.OTHER) continue;
-      if (kind !== KIND.IDENTITY && kind !== KIND.HOP) return REFUSED.trailerField;
+      if (kind !== KIND.IDENTITY && kind !== KIND.HOP && kind !== KIND.PROXY_CONNECTION) return REFUSED.trailerField;
       this.fields.kept[field] = 0;
     }
     return undefined;

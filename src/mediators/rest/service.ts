@@ -1,0 +1,66 @@
+/** What all sessions of one REST link share. */
+import { RestRules } from "../../policy/rest.ts";
+import { CarryBudget } from "../../protocol/http/carry.ts";
+import { HeadWriter } from "../../protocol/http/forwarded-head.ts";
+import { identityFields } from "../../protocol/http/identity.ts";
+import { HTTP_LIMITS, type HttpLimits } from "../../protocol/http/refusal.ts";
+import type { LinkIdentity, Session } from "../../relay/filter.ts";
+import type { RestConfig, RestTimeouts } from "./config.ts";
+import type { Asked } from "./pending.ts";
+
+/** Heads that are not complete yet and requests that wait their turn, of all sessions of a link together. */
+const CARRIED_BYTES_MAX = 8 * 1024 * 1024;
+/** Room for the protocols of an Upgrade: eight of at most 64 bytes and the commas. */
+const UPGRADE_BYTES = 1024;
+
+/** A session that was switched to another protocol: it has no filter any more. */
+interface Switched {
+  readonly session: Session;
+  readonly asked: Asked;
+}
+
+export class RestService {
+  readonly identity: Uint8Array;
+  readonly limits: HttpLimits;
+  readonly budget: CarryBudget;
+  readonly writer: HeadWriter;
+  rules: RestRules;
+  upgrade: ReadonlySet<string>;
+  timeouts: RestTimeouts;
+  accessLog: boolean;
+  private switched: Switched[] = [];
+  private sweepAt = 64;
+
+  constructor(link: LinkIdentity, config: RestConfig, limits = HTTP_LIMITS, carriedBytes = CARRIED_BYTES_MAX) {
+    this.identity = identityFields(link.consumer, link.role);
+    this.limits = limits;
+    this.budget = new CarryBudget(carriedBytes);
+    this.writer = new HeadWriter(limits.headBytes, this.identity.length + UPGRADE_BYTES);
+    this.rules = new RestRules(config.access);
+    this.upgrade = new Set(config.access.upgrade);
+    this.timeouts = config.timeouts;
+    this.accessLog = config.accessLog;
+  }
+
+  configure(config: RestConfig): void {
+    this.rules = new RestRules(config.access);
+    this.upgrade = new Set(config.access.upgrade);
+    this.timeouts = config.timeouts;
+    this.accessLog = config.accessLog;
+    for (const { session, asked } of this.switched)
+      if (!session.closed && !this.allows(asked)) session.finish("the policy no longer allows it");
+  }
+
+  allows(asked: Asked): boolean {
+    return this.rules.judge(asked.method, asked.path).kind === "allow";
+  }
+
+  /** A session that from now on is passed through: a later policy must still be able to end it. */
+  keepSwitched(session: Session, asked: Asked): void {
+    if (this.switched.length >= this.sweepAt) {
+      this.switched = this.switched.filter((kept) => !kept.session.closed);
+      this.sweepAt = Math.max(64, 2 * this.switched.length);
+    }
+    this.switched.push({ session, asked });
+  }
+}
