@@ -77,6 +77,10 @@ function create(folder: string, options: LxcOptions): LxcContainer {
   writeFileSync(base, `${config.filter((line) => !line.startsWith("lxc.idmap")).join("\n")}\n`);
   call("lxc-create", "-P", folder, "-n", name, "-f", base, "-t", "busybox");
   const root = join(folder, name, "rootfs");
+  // The template's own script runs udhcpc, which flushes every address of the interface: with the
+  // host's network that is the machine's eth0.
+  writeFileSync(join(root, "etc/init.d/rcS"), "#!/bin/sh\nmount -a\n");
+  rmSync(join(root, "bin/udhcpc"), { force: true });
   mkdirSync(join(root, "bin"), { recursive: true });
   copyFileSync(nativeProgram("peer"), join(root, "bin/peer"));
   if (options.userns) {
