@@ -130,12 +130,14 @@ function lenientString(body: Buffer, at: number): { text: string; end: number } 
   return { text: text.split("\0")[0]!, end: at + 4 + ((length + 3) & ~3) };
 }
 
-/** What must never happen, told from the bytes that both ends get. */
+/** What must never happen (text that is no identifier names no interface, whoever reads it), told from the bytes that both ends get. */
 class Oracle {
   /** For ever: nothing in core Wayland ends a registry. */
   private readonly registries = new Set<number>();
   private readonly announced = new Map<number, { interface: string; version: number }>();
   private readonly everShown = new Set<number>();
+  /** Names announced before the step that is being played: within one, the order of the two ends is not told apart. */
+  private readonly announcedBefore = new Set<number>();
   private readonly sentByServer = new Reader();
   private readonly gotByServer = new Reader();
   private readonly gotByClient = new Reader();
@@ -144,7 +146,7 @@ class Oracle {
     for (const { id, opcode, body } of this.sentByServer.read(bytes)) {
       if (!this.registries.has(id) || opcode !== 0) continue;
       const string = lenientString(body, 4);
-      if (string === undefined || body.length < string.end + 4) continue;
+      if (string === undefined || !/^[A-Za-z_]\w*$/.test(string.text) || body.length < string.end + 4) continue;
       this.announced.set(body.readUInt32LE(0), { interface: string.text, version: body.readUInt32LE(string.end) });
     }
   }
@@ -161,11 +163,14 @@ class Oracle {
         throw new Error(`bind of ${name} "${string.text}" v${version} reached the compositor`);
     }
   }
+  stepDone(): void {
+    for (const name of this.announced.keys()) this.announcedBefore.add(name);
+  }
   clientGets(bytes: Uint8Array): void {
     for (const { id, opcode, body } of this.gotByClient.read(bytes)) {
       if (!this.registries.has(id)) continue;
       const string = opcode === 0 ? lenientString(body, 4) : undefined;
-      if (string !== undefined && body.length >= string.end + 4) {
+      if (string !== undefined && /^[A-Za-z_]\w*$/.test(string.text) && body.length >= string.end + 4) {
         const version = body.readUInt32LE(string.end);
         if (!(version >= 1 && version <= (CAPS[string.text] ?? 0)))
           throw new Error(`hidden global "${string.text}" v${version} was shown`);
@@ -173,7 +178,7 @@ class Oracle {
       }
       if (opcode === 1 && body.length === 4) {
         const name = body.readUInt32LE(0);
-        if (this.announced.has(name) && !this.everShown.has(name))
+        if (this.announcedBefore.has(name) && !this.everShown.has(name))
           throw new Error(`the removal of hidden global ${name} was shown`);
       }
     }
@@ -216,6 +221,7 @@ function play(seed: number): { open: number; shown: number } {
     else s.down(bytes, carried, split);
     for (const { bytes: got } of s.session.upstream.sent.slice(requests)) oracle.serverGets(got);
     for (const { bytes: got } of s.session.downstream.sent.slice(events)) oracle.clientGets(got);
+    oracle.stepDone();
     shown += s.session.downstream.sent.length - events;
   }
   const open = s.open ? 1 : 0;

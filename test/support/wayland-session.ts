@@ -76,16 +76,12 @@ export class WaylandSession {
   readonly session: MemorySession;
   readonly filter: WaylandFilter;
   readonly heldFds = { count: 0 };
-  /** What the link says when the compositor offers a security context to this connection. */
-  refuseContext = false;
 
-  constructor(table: WaylandTable = APP_TABLE) {
+  constructor(table: WaylandTable = APP_TABLE, identityAttached = true) {
     this.session = new MemorySession({ type: "wayland", name: "wayland-0" });
-    this.filter = new WaylandFilter(this.session, table, {
-      heldFds: this.heldFds,
-      contextOffered: () => this.refuseContext,
-    });
+    this.filter = new WaylandFilter(this.session, table, { heldFds: this.heldFds, identityAttached });
     this.session.filter = this.filter;
+    this.filter.onUpstreamConnected();
   }
 
   /** The consumer sends; returns what the compositor got of it. */

@@ -28,6 +28,7 @@ import {
   encodeGlobalRemove,
   FIRST_SERVER_ID,
   mayBeBind,
+  mayBeGlobal,
   parseBind,
   parseGlobal,
   printable,
@@ -37,6 +38,7 @@ import {
   readU32,
 } from "../../protocol/wayland/wire.ts";
 import type { Filter, Session } from "../../relay/filter.ts";
+import { SECURITY_CONTEXT_MANAGER } from "./context-handshake.ts";
 import { Flow, type HeldFds, type Judge, type Refusal, type Verdict } from "./flow.ts";
 import { MAX_REGISTRIES, RegistryView } from "./registry-view.ts";
 
@@ -48,8 +50,6 @@ export const SETTLE_MS = 500;
 const MAX_RECORD_TEXT = 127;
 /** Of the list of hidden globals in its one record: about sixty names. */
 const MAX_LIST_TEXT = 2048;
-
-const SECURITY_CONTEXT = "wp_security_context_manager_v1";
 
 /** An error on wl_display. `text` to the consumer, `reason` to the log. */
 function refusal(code: number, text: string, reason = text): Refusal {
@@ -65,11 +65,8 @@ const invalidArguments = (name: string, id: number, method: string): Refusal =>
 /** What the filter needs of its link, beside the session. */
 export interface FilterLink {
   readonly heldFds: HeldFds;
-  /**
-   * The compositor offers wp_security_context_manager_v1 to a connection that was dialled
-   * without the identity attached. True: refuse the session (the control side attaches it now).
-   */
-  contextOffered(): boolean;
+  /** Whether a session that is dialled now carries the consumer's identity (security-context-v1). */
+  readonly identityAttached: boolean;
 }
 
 export class WaylandFilter implements Filter {
@@ -79,6 +76,7 @@ export class WaylandFilter implements Filter {
   private readonly requests: Flow;
   private readonly events: Flow;
   private ended = false;
+  private identified = false;
   private hiddenTold = false;
   private boundChanged = false;
   private deadlineSet = false;
@@ -100,6 +98,9 @@ export class WaylandFilter implements Filter {
     else this.events.pump(buffer, length, fds);
   }
 
+  onUpstreamConnected(): void {
+    this.identified = this.link.identityAttached;
+  }
   /** Wayland has no half-closed connection: without a compositor the client has no use for its end. */
   providerEnded(): void {
     this.end("the compositor closed the connection");
@@ -212,14 +213,21 @@ export class WaylandFilter implements Filter {
       this.view.removed(name);
       return hide ? "drop" : "pass";
     }
-    const global = opcode === REGISTRY_EVENT_GLOBAL ? parseGlobal(bytes, start, size) : undefined;
-    if (global === undefined) return live ? broken(`a malformed event ${opcode} on wl_registry#${id}`) : "pass";
-    if (global.interface === SECURITY_CONTEXT && this.link.contextOffered())
+    let global = opcode === REGISTRY_EVENT_GLOBAL ? parseGlobal(bytes, start, size) : undefined;
+    if (global === undefined) {
+      if (live) return broken(`a malformed event ${opcode} on wl_registry#${id}`);
+      if (opcode !== REGISTRY_EVENT_GLOBAL || !mayBeGlobal(bytes, start, size)) return "pass";
+      // Version 0 is never shown.
+      global = { name: readU32(bytes, start + 8), interface: "(malformed)", version: 0 };
+    }
+    if (global.interface === SECURITY_CONTEXT_MANAGER && !this.identified) {
+      this.session.report("wayland.context-offered", {});
       return refusal(
         ERROR_IMPLEMENTATION,
         "the identity of this connection is not attached yet",
         "the compositor takes security contexts now: the session was dialled without one",
       );
+    }
     const announced = this.view.announced(global);
     if (announced.kind === "overflow") return broken("too many globals");
     if (announced.kind === "hidden") return "drop";

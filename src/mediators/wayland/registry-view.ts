@@ -84,11 +84,9 @@ export class RegistryView {
   }
 
   /** The compositor announces a global on some registry. */
-  announced(offered: Global): Announced {
-    if (offered.interface.length > MAX_INTERFACE_CHARS) {
-      this.known.delete(offered.name);
-      return { kind: "hidden" };
-    }
+  announced(global: Global): Announced {
+    // Cut beyond the longest name that a policy can have, so that no cut name equals one.
+    const offered = { ...global, interface: global.interface.slice(0, MAX_INTERFACE_CHARS + 1) };
     const before = this.known.get(offered.name);
     if (before === undefined && this.known.size >= MAX_GLOBALS) return { kind: "overflow" };
     const version = this.rules.shownVersion(offered);

@@ -120,6 +120,32 @@ export function parseGlobal(bytes: Uint8Array, start: number, size: number): Glo
   return { name: readU32(bytes, start + 8), interface: string.text, version: readU32(bytes, string.end) };
 }
 
+export interface ProtocolError {
+  readonly objectId: number;
+  readonly code: number;
+  readonly text: string;
+}
+
+/** wl_display.error; undefined when it is not exactly one. */
+export function parseError(bytes: Uint8Array, start: number, size: number): ProtocolError | undefined {
+  const limit = start + size;
+  if (size < HEADER_BYTES + 8) return undefined;
+  const string = stringAt(bytes, start + 16, limit);
+  if (string === undefined || string.end !== limit) return undefined;
+  return { objectId: readU32(bytes, start + 8), code: readU32(bytes, start + 12), text: string.text };
+}
+
+/**
+ * Whether the most lenient reader would see an interface in it: the string may end early, bytes may trail.
+ * For objects that may or may not be registries; their events rarely hold text where a global has it.
+ */
+export function mayBeGlobal(bytes: Uint8Array, start: number, size: number): boolean {
+  const room = size - HEADER_BYTES - 12;
+  if (room < 0 || readU32(bytes, start + 12) > room) return false;
+  const text = latin1(bytes, start + 16, start + 16 + readU32(bytes, start + 12));
+  return /^[A-Za-z_]\w*(\0|$)/.test(text);
+}
+
 /** One message. Numbers become u32 (ids, names, versions), strings become strings (bytes as latin1), null a null string. */
 export function encodeMessage(id: number, opcode: number, ...args: readonly (number | string | null)[]): Uint8Array {
   let size = HEADER_BYTES;

@@ -475,10 +475,10 @@ describe("a session", () => {
     expect(s.session.state).toBe("finished: the compositor closed the connection");
   });
   test("dialled without the identity is refused when the compositor takes identities", () => {
-    const s = new WaylandSession();
-    s.refuseContext = true;
+    const s = new WaylandSession(APP_TABLE, false);
     s.withGlobals(2, [1, "wl_shm", 1], [2, "wp_security_context_manager_v1", 1]);
     expect(s.errors).toEqual(["error 1 3 the identity of this connection is not attached yet"]);
+    expect(s.session.reported).toEqual([{ kind: "wayland.context-offered", record: {} }]);
   });
   test("dialled with the identity never sees the security context's global", () => {
     const s = new WaylandSession({ ...APP_TABLE, globals: [["wp_security_context_manager_v1", 1]] });
