@@ -46,6 +46,7 @@ export const ENOTCONN = 107;
 export const ETIMEDOUT = 110;
 export const ECONNREFUSED = 111;
 export const EINPROGRESS = 115;
+export const ESTALE = 116;
 
 /** "ENOENT" for 2 or -2; "errno 999" for what has no name. */
 export function errnoName(errno: number): string {

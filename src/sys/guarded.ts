@@ -17,7 +17,7 @@ import { cstring, Memory } from "./memory.ts";
 import { Block, INPUTS_MAX, NR, type Step } from "./program.ts";
 import { pvx } from "./shim.ts";
 
-export { type Argument, fd, late, NR, output, require, result, type Step } from "./program.ts";
+export { type Argument, fd, late, NR, output, require, result, resultPlace, type Step } from "./program.ts";
 
 export interface GuardOptions {
   /** Milliseconds until the program is killed. */

@@ -16,6 +16,7 @@ export const NR = {
   mknodat: arm ? 33 : 259,
   unlinkat: arm ? 35 : 263,
   renameat2: arm ? 276 : 316,
+  fchmod: arm ? 52 : 91,
   fchmodat: arm ? 53 : 268,
   fchownat: arm ? 54 : 260,
   read: arm ? 63 : 0,
@@ -66,6 +67,8 @@ export const output = (step: number, argument: number, offset: number): StepOutp
   argument,
   offset,
 });
+/** The address of an earlier step's result (8 bytes). */
+export const resultPlace = (step: number): StepOutput => ({ outputOf: step, argument: -1, offset: 0 });
 /** An fd of ours. A bare number is no fd inside a program, but for AT_FDCWD. */
 export interface OwnFd {
   readonly fd: number;
@@ -102,6 +105,7 @@ export function require(
 }
 
 const STEP_BYTES = 72;
+const RESULT_AT = 64;
 /** As native/pvx.c. */
 export const INPUTS_MAX = 6;
 const MAY_FAIL = 1;
@@ -135,7 +139,7 @@ export class Block {
   }
 
   result(step: number): number {
-    return Number(this.view.getBigInt64(step * STEP_BYTES + 64, true));
+    return Number(this.view.getBigInt64(step * STEP_BYTES + RESULT_AT, true));
   }
   copy(step: number, argument: number, length: number): Uint8Array {
     const from = this.starts[step]![argument]!;
@@ -160,6 +164,8 @@ export class Block {
     if (typeof argument === "number" || typeof argument === "bigint") return BigInt(argument);
     if (typeof argument === "object" && "step" in argument) return BigInt(argument.step);
     if (typeof argument === "object" && "fd" in argument) return BigInt(this.inside(argument.fd));
+    if (typeof argument === "object" && "outputOf" in argument && argument.argument < 0)
+      return this.address(argument.outputOf * STEP_BYTES + RESULT_AT);
     if (typeof argument === "object" && "outputOf" in argument)
       return this.address(this.starts[argument.outputOf]![argument.argument]! + argument.offset);
     return this.address(this.starts[i]![k]!);
