@@ -122,16 +122,11 @@ export class Outgoing {
     while (this.head < this.segments.length) {
       const first = this.segments[this.head]!;
       const nfds = Math.min(first.fds.length, this.maxFds);
-      const count = this.gather(first, nfds);
-      for (let i = 0; i < nfds; i++) fdView[i] = first.fds[i]!;
-      let credentials: Memory | undefined;
-      if (this.credentials !== undefined) {
-        credentialsView[0] = this.credentials.pid;
-        credentialsView[1] = this.credentials.uid;
-        credentialsView[2] = this.credentials.gid;
-        credentials = credentialsArray;
-      }
-      const n = pvx.pvx_sendv(fd, iov.address, count, fdArray.address, nfds, credentials?.address ?? null);
+      // One piece without anything beside it, the usual case: sendto(2) spares the kernel the message header.
+      const plain = nfds === 0 && this.head + 1 === this.segments.length && this.credentials === undefined;
+      const n = plain
+        ? pvx.pvx_send(fd, first.chunk.address, first.start, first.end - first.start)
+        : this.sendMessage(fd, first, nfds);
       if (n < 0) return n === -EAGAIN ? "blocked" : { errno: -n };
       if (n === 0 && first.end > first.start) return { errno: EINVAL };
       this.credentials = undefined;
@@ -141,6 +136,20 @@ export class Outgoing {
     this.segments.length = 0;
     this.head = 0;
     return "sent";
+  }
+
+  /** One sendmsg(2), with the fds and credentials that belong to it. */
+  private sendMessage(fd: number, first: Segment, nfds: number): number {
+    const count = this.gather(first, nfds);
+    for (let i = 0; i < nfds; i++) fdView[i] = first.fds[i]!;
+    let credentials: Memory | undefined;
+    if (this.credentials !== undefined) {
+      credentialsView[0] = this.credentials.pid;
+      credentialsView[1] = this.credentials.uid;
+      credentialsView[2] = this.credentials.gid;
+      credentials = credentialsArray;
+    }
+    return pvx.pvx_sendv(fd, iov.address, count, fdArray.address, nfds, credentials?.address ?? null);
   }
 
   /** Fills the iovec table for one message that begins with `first`; returns the number of entries. */
