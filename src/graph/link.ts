@@ -20,4 +20,10 @@ export interface Link {
   readonly socket: string;
   /** Resolved uid of the role, where the graph gives one (hosted system bus). */
   readonly uid: number | null;
+  /**
+   * Start times of the two processes (field 22 of /proc/PID/stat), where reconcile believes a pid:
+   * whoever opens /proc/PID/root compares them, so that a reused number reaches nobody. Absent for the host.
+   */
+  readonly consumerStart?: string;
+  readonly providerStart?: string;
 }
