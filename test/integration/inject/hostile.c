@@ -1,0 +1,104 @@
+/*
+ * hostile: what a container may do to the daemon that plants things in it. Static; runs inside.
+ *
+ *   hostile mute DIR        mounts FUSE on DIR and never reads a request: who walks there waits until killed
+ *   hostile deaf DIR        the same, but reads every request and answers none: who walks there can't even be killed
+ *   hostile swap A B        exchanges A and B all the time
+ *   hostile take DIR FILE   exchanges FILE with every temporary name (.pvx-...) that it sees in DIR
+ *   hostile block PATH FILE moves FILE to PATH when nothing is there, and back
+ *
+ * Prints "ready", then goes on until killed. /dev/fuse must be there for the first two.
+ */
+#define _GNU_SOURCE
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/fuse.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mount.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+static _Noreturn void die(const char *what) {
+  fprintf(stderr, "hostile: %s: %s\n", what, strerror(errno));
+  exit(1);
+}
+
+static void ready(void) {
+  puts("ready");
+  fflush(stdout);
+}
+
+static void fuse(const char *dir, int deaf) {
+  char options[128];
+  int fd = open("/dev/fuse", O_RDWR);
+  if (fd < 0) die("open /dev/fuse");
+  snprintf(options, sizeof options, "fd=%d,rootmode=40000,user_id=0,group_id=0,allow_other", fd);
+  if (mount("hostile", dir, "fuse", 0, options) < 0) die("mount fuse");
+  if (!deaf) {
+    ready();
+    for (;;) pause();
+  }
+  static char request[1 << 20];
+  for (int first = 1;; first = 0) {
+    ssize_t n = read(fd, request, sizeof request);
+    if (n < 0 && errno != EINTR && errno != ENOENT) die("read /dev/fuse");
+    if (!first || n < 0) continue;
+    struct fuse_in_header *in = (void *)request;
+    struct { struct fuse_out_header header; struct fuse_init_out init; } out = {0};
+    struct fuse_init_in *init = (void *)(in + 1);
+    out.header.len = sizeof out;
+    out.header.unique = in->unique;
+    out.init.major = FUSE_KERNEL_VERSION;
+    out.init.minor = init->minor < FUSE_KERNEL_MINOR_VERSION ? init->minor : FUSE_KERNEL_MINOR_VERSION;
+    out.init.max_write = 65536;
+    out.init.max_background = 16;
+    if (write(fd, &out, sizeof out) < 0) die("answer FUSE_INIT");
+    ready();
+  }
+}
+
+static void swap(const char *a, const char *b) {
+  ready();
+  for (;;)
+    if (renameat2(AT_FDCWD, a, AT_FDCWD, b, RENAME_EXCHANGE) < 0 && errno != ENOENT) die("exchange");
+}
+
+static void take(const char *dir, const char *file) {
+  char path[512];
+  ready();
+  for (;;) {
+    DIR *d = opendir(dir);
+    if (!d) continue;
+    for (struct dirent *e; (e = readdir(d));) {
+      if (strncmp(e->d_name, ".pvx-", 5)) continue;
+      snprintf(path, sizeof path, "%s/%s", dir, e->d_name);
+      renameat2(AT_FDCWD, file, AT_FDCWD, path, RENAME_EXCHANGE);
+    }
+    closedir(d);
+  }
+}
+
+static void block(const char *path, const char *file) {
+  ready();
+  for (;;) {
+    if (renameat2(AT_FDCWD, file, AT_FDCWD, path, RENAME_NOREPLACE) < 0) continue;
+    usleep(50);
+    renameat2(AT_FDCWD, path, AT_FDCWD, file, RENAME_NOREPLACE);
+    usleep(50);
+  }
+}
+
+int main(int argc, char **argv) {
+  const char *mode = argc > 2 ? argv[1] : "";
+  if (!strcmp(mode, "mute")) fuse(argv[2], 0);
+  if (!strcmp(mode, "deaf")) fuse(argv[2], 1);
+  if (argc < 4) return 2;
+  if (!strcmp(mode, "swap")) swap(argv[2], argv[3]);
+  if (!strcmp(mode, "take")) take(argv[2], argv[3]);
+  if (!strcmp(mode, "block")) block(argv[2], argv[3]);
+  return 2;
+}
