@@ -19,13 +19,28 @@ if (!version || !integrity) {
   console.error(`Cannot fetch ${name}: bun.lock has no entry with a version and a sha512`);
   process.exit(1);
 }
+/** Tries of the download: name look-ups and slow mirrors fail now and then and work a moment later. */
+const TRIES = 4;
+
+function pack(into) {
+  for (let attempt = 1; ; attempt++) {
+    const options = ["pack", "--silent", "--fetch-timeout=600000", "--pack-destination", into, `${name}@${version}`];
+    try {
+      execFileSync("npm", options, { stdio: ["ignore", "ignore", "inherit"] });
+      return;
+    } catch (error) {
+      if (attempt === TRIES) throw error;
+      console.error(`npm pack ${name} failed, try ${attempt} of ${TRIES}; again in ${5 * attempt} s`);
+      Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 5000 * attempt);
+    }
+  }
+}
+
 mkdirSync(dirname(folder), { recursive: true });
 const work = mkdtempSync(`${folder}.new-`);
 try {
   console.log(`fetching ${name} ${version}`);
-  execFileSync("npm", ["pack", "--silent", "--pack-destination", work, `${name}@${version}`], {
-    stdio: ["ignore", "ignore", "inherit"],
-  });
+  pack(work);
   const archive = join(work, readdirSync(work).find((file) => file.endsWith(".tgz")) ?? "missing.tgz");
   const found = createHash("sha512").update(readFileSync(archive)).digest("base64");
   if (found !== integrity) throw new Error(`sha512 is ${found}, bun.lock says ${integrity}`);

@@ -174,8 +174,9 @@ describe("the rooms of src/", () => {
     expect(found).toEqual([]);
   });
 
-  test("valibot stands only where foreign data enters: graph, policy schemas, command line and answers", () => {
-    const foreign = /^(?:graph|cli|json)\/|(?:^|[/-])schema\.ts$|^policy\/(?:role-entry|merge)\.ts$/;
+  test("valibot stands only where foreign data enters: graph, policy schemas, state file, command line and answers", () => {
+    const foreign =
+      /^(?:graph|cli|json)\/|(?:^|[/-])schema\.ts$|^policy\/(?:role-entry|merge)\.ts$|^inject\/journal-lines\.ts$/;
     const inside = [...sources.values()].filter(({ file }) => !foreign.test(file));
     expect(refused(inside, ({ name, typeOnly }) => name === "valibot" && !typeOnly)).toEqual([]);
   });
