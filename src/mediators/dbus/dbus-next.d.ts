@@ -16,5 +16,5 @@ declare module "dbus-next/lib/message.js" {
     body?: unknown[];
   }
   export function marshall(message: WireMessage): [Buffer, unknown[]];
-  export function unmarshall(bytes: Buffer): WireMessage;
+  export function unmarshalMessages(stream: object, onMessage: (message: WireMessage) => void, options: object): void;
 }

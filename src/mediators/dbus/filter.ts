@@ -56,9 +56,13 @@ export class DbusFilter implements Filter {
     this.fromConsumerFramer = new Framer({ ...limits, unknownFields: false }, new ConsumerJudge(this.c));
     const provider = new ProviderJudge(this.c, () => this.joined());
     this.fromProviderFramer = new Framer({ ...limits, unknownFields: true }, provider);
+    if (link.halfOpen >= HALF_OPEN_MAX) {
+      this.countedHalfOpen = false;
+      this.c.stop(`more than ${HALF_OPEN_MAX} connections without Hello`);
+      return;
+    }
     link.halfOpen++;
-    if (link.halfOpen > HALF_OPEN_MAX) this.c.stop(`more than ${HALF_OPEN_MAX} connections without Hello`);
-    else session.setDeadline(session.now() + AUTH_MS);
+    session.setDeadline(session.now() + AUTH_MS);
   }
 
   // ---- consumer ----

@@ -27,8 +27,9 @@ interface Template {
   readonly replySerialAt: number;
 }
 
+/** A copy: a Buffer's own `slice` would share its memory. */
 function marshall(message: wire.WireMessage): Uint8Array {
-  return wire.marshall(message)[0];
+  return new Uint8Array(wire.marshall(message)[0]);
 }
 
 /** A call to the bus driver with our serial. */

@@ -1,6 +1,6 @@
 /** The bus's messages: replies to their caller, signals by the rights of their sender, calls with a note that one is owed an answer. */
 import { isObjectManagerSignal, mayHear, needsArgument } from "../../policy/dbus/decide.ts";
-import { BUS_INTERFACE, BUS_NAME, PROPERTIES } from "../../policy/dbus/driver.ts";
+import { BUS_INTERFACE, BUS_NAME } from "../../policy/dbus/driver.ts";
 import { METHOD_CALL, METHOD_RETURN, NO_REPLY_EXPECTED, SIGNAL } from "../../protocol/dbus/constants.ts";
 import { DROP, type Judge, PASS, STOP } from "../../protocol/dbus/framer.ts";
 import type { Header, Span } from "../../protocol/dbus/header.ts";
@@ -250,26 +250,8 @@ export class ProviderJudge implements Judge {
       );
       return DROP;
     }
-    if (view.rights.learn) this.learnSignal(b, at, available, h, sender, iface, member, path);
+    if (view.rights.learn) c.lessons.learn("broadcast", view.nameFor(sender), argument ?? iface, member, path);
     return PASS;
-  }
-
-  private learnSignal(
-    b: Uint8Array,
-    at: number,
-    available: number,
-    h: Header,
-    sender: string,
-    iface: string,
-    member: string,
-    path: string,
-  ): void {
-    let about = iface;
-    if (iface === PROPERTIES) {
-      const found = interfaceArgument(b, at, available, h, member);
-      if (typeof found === "object" && found.text !== undefined) about = found.text;
-    }
-    this.c.lessons.learn("broadcast", this.c.view.nameFor(sender), about, member, path);
   }
 
   /** InterfacesAdded and InterfacesRemoved: without the interfaces that are not to be known. */

@@ -105,7 +105,7 @@ export function refuseName(view: View, name: string, noAutoStart: boolean): Refu
 
 /** Whether the decision on a call or signal on `iface` needs the first argument of the body. */
 export function needsArgument(view: View, iface: string): boolean {
-  return view.rights.filtered && iface === PROPERTIES;
+  return iface === PROPERTIES && (view.rights.filtered || view.rights.learn);
 }
 
 /**
