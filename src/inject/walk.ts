@@ -18,10 +18,7 @@ export function walk(scope: string | undefined, steps: readonly Step[], timeoutM
   const now = performance.now();
   const pause = quarantine.remaining(scope, now);
   if (pause > 0)
-    throw new SysError(
-      `${steps.at(-1)!.call} (not tried: a path there did not answer in time; next try in ${Math.ceil(pause / 1000)} s)`,
-      -ETIMEDOUT,
-    );
+    throw new SysError(`a path there did not answer in time, next try in ${Math.ceil(pause / 1000)} s`, -ETIMEDOUT);
   try {
     return guarded(steps, { timeoutMs, scope });
   } catch (error) {
