@@ -2,7 +2,7 @@
  * Asks the source again and again, one question at a time, and tells what is new. Keeps what was
  * wrong with the last answer, so that the log says it once and `status` can say it always.
  */
-import type { FetchResult, Graph, GraphSource } from "../graph/source.ts";
+import type { FetchResult, Graph, GraphSource, UnavailableCause } from "../graph/source.ts";
 import type { Log } from "../observe/log.ts";
 import { type Cadence, nextPoll } from "./cadence.ts";
 import type { Clock } from "./clock.ts";
@@ -14,7 +14,11 @@ export interface PollEvents {
   awaited(): Pick<Cadence, "lostAt" | "awaitedAt">;
 }
 
-type Failure = NonNullable<Cadence["failure"]> & { readonly message: string };
+/** `total`: in a row, whatever their causes. */
+type Failure = NonNullable<Cadence["failure"]> & { readonly message: string; readonly total: number };
+
+/** Another cause is progress (first no socket, then no state yet) and starts the doubling over; not for ever, causes may alternate. */
+const FRESH_STARTS_UNTIL = 50;
 
 export class GraphPoll {
   private readonly source: GraphSource;
@@ -93,8 +97,7 @@ export class GraphPoll {
       const { cause, message } = result;
       if (message !== this.failure?.message)
         this.log.log(cause === "absent" || cause === "not-ready" ? "info" : "warn", "graph", message);
-      const { count, since } = this.failure ?? { count: 0, since: this.clock.monotonic() };
-      this.failure = { cause, message, count: count + 1, since };
+      this.failure = this.failed(cause, message);
       return;
     }
     if (this.failure !== undefined) this.log.log("info", "graph", `The graph is read again from ${this.source.name}`);
@@ -109,6 +112,14 @@ export class GraphPoll {
         `Cannot act on the graph: ${error instanceof Error ? error.stack : String(error)}`,
       );
     }
+  }
+
+  private failed(cause: UnavailableCause, message: string): Failure {
+    const before = this.failure;
+    if (before === undefined) return { cause, message, count: 1, total: 1, since: this.clock.monotonic() };
+    const total = before.total + 1;
+    const fresh = before.cause !== cause && total < FRESH_STARTS_UNTIL;
+    return { cause, message, count: fresh ? 1 : before.count + 1, total, since: before.since };
   }
 
   private pause(): { delay: number; now: number } {
