@@ -1,6 +1,7 @@
 /** Policy of a D-Bus service: the uid of a role on the bus, and the names and calls it may use. Meanings: dbus.ts. */
 import * as v from "valibot";
 import { knownKeys } from "../json/closed.ts";
+import { MAX_MESSAGE } from "../protocol/dbus/constants.ts";
 import { parseNamePattern, parseRule } from "./dbus/rule.ts";
 import { listOf, rolesOf } from "./role-entry.ts";
 
@@ -43,6 +44,15 @@ const entries = {
     own: v.optional(listOf(OwnName)),
     call: v.optional(listOf(CallRule)),
     broadcast: v.optional(listOf(CallRule)),
+    /** Longest message in bytes; absent: the system bus's own 32 MiB. More only where the bus allows more. */
+    max_message: v.optional(
+      v.pipe(
+        v.number(),
+        v.integer("a whole number"),
+        v.minValue(4096, "at least 4096"),
+        v.maxValue(MAX_MESSAGE, `at most ${MAX_MESSAGE}`),
+      ),
+    ),
     /** Allow what the lists would refuse, and record what is used: `pv-xconnect learn` prints the policy for it. */
     learn: v.optional(v.boolean()),
   }),

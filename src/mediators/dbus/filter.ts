@@ -246,9 +246,9 @@ export class DbusFilter implements Filter {
     const { c } = this;
     if (c.over) return;
     const next = config as DbusConfig;
-    // The bus knows us as who we were: a connection can't change its uid or its bus.
-    if (identityOf(next) !== identityOf(this.config)) {
-      c.stop("the link's identity or provider has changed");
+    // The bus knows us as who we were: a connection can't change its uid.
+    if (JSON.stringify(next.identity) !== JSON.stringify(this.config.identity)) {
+      c.stop("the role's identity has changed");
       return;
     }
     this.config = next;
@@ -263,10 +263,6 @@ export class DbusFilter implements Filter {
     this.session.closeFds(this.c.consumerFds.drain());
     this.session.closeFds(this.c.providerFds.drain());
   }
-}
-
-function identityOf(config: DbusConfig): string {
-  return JSON.stringify([config.provider, config.identity]);
 }
 
 function latin1(text: string): Uint8Array {

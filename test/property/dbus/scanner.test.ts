@@ -7,6 +7,8 @@ import { DROP, Framer, type Judge, PASS } from "../../../src/protocol/dbus/frame
 import { Header, type HeaderLimits, type Span, scanFields, scanFixed } from "../../../src/protocol/dbus/header.ts";
 import { bigEndian, CALL, corpus, ERROR, message, RETURN, read, SIGNAL } from "../../support/dbus-wire.ts";
 
+/** Milliseconds for the long run. */
+const TIME = Math.max(20_000, Number(process.env["PVX_FUZZ_RUNS"] ?? 0));
 const RUNS = Number(process.env["PVX_FUZZ_RUNS"] ?? 500);
 const LIMITS: HeaderLimits = { maxMessage: 32 << 20, maxFields: 65536, unknownFields: false };
 
@@ -30,7 +32,7 @@ const body = fc.oneof(
   text.map((s) => ({ signature: "s", body: [s] })),
   fc.array(text).map((list) => ({ signature: "as", body: [list] })),
   fc
-    .tuple(text, fc.double({ noNaN: true }), fc.boolean())
+    .tuple(text, fc.double({ noNaN: true, noDefaultInfinity: true }), fc.boolean())
     .map(([s, d, b]) => ({ signature: "a{sv}d", body: [[[s, ["b", b]]], d] })),
   fc.uint8Array().map((bytes) => ({ signature: "yay", body: [7, Buffer.from(bytes)] })),
   fc.tuple(fc.integer(), text).map(([i, s]) => ({ signature: "(iv)x", body: [[i, ["s", s]], BigInt(i)] })),
@@ -129,18 +131,22 @@ function oracle(b: Uint8Array): Record<string, unknown> {
 }
 
 describe("valid messages", () => {
-  test("the scanner and dbus-next agree on every field, in both byte orders", () => {
-    fc.assert(
-      fc.property(valid, (fields) => {
-        const little = message(fields);
-        const big = bigEndian(little);
-        expect(scanned(little)).toEqual(oracle(little));
-        expect(scanned(big)).toEqual(oracle(big));
-        expect(scanned(big)).toEqual(scanned(little));
-      }),
-      { numRuns: RUNS },
-    );
-  });
+  test(
+    "the scanner and dbus-next agree on every field, in both byte orders",
+    () => {
+      fc.assert(
+        fc.property(valid, (fields) => {
+          const little = message(fields);
+          const big = bigEndian(little);
+          expect(scanned(little)).toEqual(oracle(little));
+          expect(scanned(big)).toEqual(oracle(big));
+          expect(scanned(big)).toEqual(scanned(little));
+        }),
+        { numRuns: RUNS },
+      );
+    },
+    TIME,
+  );
   test("the fixed corpus is accepted in both byte orders", () => {
     for (const little of corpus()) for (const b of [little, bigEndian(little)]) expect(scanned(b)).toEqual(oracle(b));
   });
@@ -171,39 +177,47 @@ class Collector implements Judge {
 }
 
 describe("streams", () => {
-  test("however a stream is cut, the same messages are seen and the same bytes pass", () => {
-    const pieces = fc.array(fc.integer({ min: 1, max: 300 }), { minLength: 1, maxLength: 20 });
-    fc.assert(
-      fc.property(fc.array(valid, { minLength: 1, maxLength: 8 }), pieces, fc.nat(64), (fields, cuts, ahead) => {
-        const messages = fields.map((f, i) => (i % 2 === 0 ? message(f) : bigEndian(message(f))));
-        const stream = Buffer.concat(messages);
-        const judge = new Collector(ahead);
-        const framer = new Framer(LIMITS, judge);
-        for (let at = 0, i = 0; at < stream.length; i++) {
-          const piece = Uint8Array.from(stream.subarray(at, at + cuts[i % cuts.length]!));
-          judge.chunk = piece;
-          expect(framer.push(piece, piece.length)).toBeUndefined();
-          at += piece.length;
-        }
-        expect(framer.atBoundary).toBe(true);
-        expect(judge.seen).toEqual(fields.map((f) => f.serial));
-        const expected = Buffer.concat(messages.filter((_, i) => fields[i]!.serial % 3 !== 0));
-        expect(Buffer.concat(judge.passed)).toEqual(expected);
-      }),
-      { numRuns: RUNS },
-    );
-  });
+  test(
+    "however a stream is cut, the same messages are seen and the same bytes pass",
+    () => {
+      const pieces = fc.array(fc.integer({ min: 1, max: 300 }), { minLength: 1, maxLength: 20 });
+      fc.assert(
+        fc.property(fc.array(valid, { minLength: 1, maxLength: 8 }), pieces, fc.nat(64), (fields, cuts, ahead) => {
+          const messages = fields.map((f, i) => (i % 2 === 0 ? message(f) : bigEndian(message(f))));
+          const stream = Buffer.concat(messages);
+          const judge = new Collector(ahead);
+          const framer = new Framer(LIMITS, judge);
+          for (let at = 0, i = 0; at < stream.length; i++) {
+            const piece = Uint8Array.from(stream.subarray(at, at + cuts[i % cuts.length]!));
+            judge.chunk = piece;
+            expect(framer.push(piece, piece.length)).toBeUndefined();
+            at += piece.length;
+          }
+          expect(framer.atBoundary).toBe(true);
+          expect(judge.seen).toEqual(fields.map((f) => f.serial));
+          const expected = Buffer.concat(messages.filter((_, i) => fields[i]!.serial % 3 !== 0));
+          expect(Buffer.concat(judge.passed)).toEqual(expected);
+        }),
+        { numRuns: RUNS },
+      );
+    },
+    TIME,
+  );
 
-  test("any bytes are refused or waited for, never thrown on", () => {
-    fc.assert(
-      fc.property(fc.uint8Array({ maxLength: 400 }), fc.boolean(), (bytes, plausible) => {
-        const b = bytes.slice();
-        if (plausible && b.length > 4) b.set([108, 1, 0, 1]);
-        const judge = new Collector(16);
-        judge.chunk = b;
-        new Framer(LIMITS, judge).push(b, b.length);
-      }),
-      { numRuns: RUNS },
-    );
-  });
+  test(
+    "any bytes are refused or waited for, never thrown on",
+    () => {
+      fc.assert(
+        fc.property(fc.uint8Array({ maxLength: 400 }), fc.boolean(), (bytes, plausible) => {
+          const b = bytes.slice();
+          if (plausible && b.length > 4) b.set([108, 1, 0, 1]);
+          const judge = new Collector(16);
+          judge.chunk = b;
+          new Framer(LIMITS, judge).push(b, b.length);
+        }),
+        { numRuns: RUNS },
+      );
+    },
+    TIME,
+  );
 });
