@@ -8,6 +8,8 @@
  * A role with `allow` gets the path normalised, for the decision and for the provider alike.
  */
 import type { Link } from "../graph/link.ts";
+import { METHODS } from "../protocol/http/methods.ts";
+import { Target } from "../protocol/http/target.ts";
 import { normalisePath, PathGlob } from "./rest-path.ts";
 import type { RestPolicy, RestRule } from "./rest-schema.ts";
 import { roleOf, roleRule } from "./role.ts";
@@ -26,8 +28,11 @@ export interface RestAccess {
 /** WebSocket's opening request has an identity; what follows is one conversation with no further requests. */
 export const DEFAULT_UPGRADE: readonly string[] = ["websocket"];
 
+/** What policy says of the service's time limits, in seconds. */
+export type RestTimeoutsPolicy = NonNullable<RestPolicy["timeouts"]>;
+
 export type RestLinkDecision =
-  | { readonly ok: true; readonly access: RestAccess; readonly timeouts: NonNullable<RestPolicy["timeouts"]> }
+  | { readonly ok: true; readonly access: RestAccess; readonly timeouts: RestTimeoutsPolicy }
   | { readonly ok: false; readonly reason: string; readonly rule: string };
 
 /** `policy` undefined: no file speaks of the service, so every role may do everything. */
@@ -92,4 +97,40 @@ export class RestRules {
     }
     return { kind: "deny", status: 403, rule: where, detail: "The role may not do this." };
   }
+}
+
+export interface RestExplanation {
+  readonly allowed: boolean;
+  /** What decided. */
+  readonly rule: string;
+  readonly reason: string;
+  /** What the provider would get for the path; null where nothing reaches it. */
+  readonly path: string | null;
+}
+
+/** The decision for one hypothetical request, from the link on: for `explain`. `target`: a path, perhaps with a query. */
+export function explainRest(
+  link: Pick<Link, "name" | "role" | "consumer">,
+  policy: ServicePolicy | undefined,
+  method: string,
+  target: string,
+): RestExplanation {
+  const decision = restAccess(link, policy);
+  if (!decision.ok) return { allowed: false, rule: decision.rule, reason: decision.reason, path: null };
+  if (!(METHODS as readonly string[]).includes(method))
+    return { allowed: false, rule: "http.unknown-method", reason: `The method ${method} is not served`, path: null };
+  const bytes = new TextEncoder().encode(target);
+  const parsed = new Target();
+  if (!parsed.parse(bytes, 0, bytes.length, method === "OPTIONS"))
+    return {
+      allowed: false,
+      rule: "http.target",
+      reason: `The target ${JSON.stringify(target)} is malformed`,
+      path: null,
+    };
+  const path = target.slice(parsed.pathStart, parsed.pathEnd) || "/";
+  const judged = new RestRules(decision.access).judge(method, path);
+  if (judged.kind === "deny") return { allowed: false, rule: judged.rule, reason: judged.detail, path: null };
+  const reason = judged.path === path ? "Allowed" : `Allowed, as ${judged.path}`;
+  return { allowed: true, rule: judged.rule, reason, path: judged.path };
 }

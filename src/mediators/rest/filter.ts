@@ -143,9 +143,7 @@ export class RestFilter implements Filter {
       path = this.normalPath;
     }
     const upgrade = head.upgradeField < 0 ? undefined : this.offer();
-    const { writer } = service;
-    writer.write(head, service.identity, path, upgrade);
-    session.upstream.write(writer.bytes.subarray(0, writer.length));
+    session.upstream.write(service.writer.write(head, service.identity, path, upgrade));
     this.pending.push(head.method, head.minor, head.persists, asked);
     this.bodyOpen = true;
     this.lastRequest = !head.persists;

@@ -56,19 +56,32 @@ const SPECIAL_BY_LENGTH: readonly (readonly Special[])[] = Array.from({ length: 
   SPECIAL.filter(([name]) => name.length === length).map(([name, kind]) => ({ name: ascii(name), kind })),
 );
 const IDENTITY_PREFIX = ascii("x-pv-");
+const X = 0x78;
+
+/**
+ * For each length of a name, the first letters (bit 0 is "@", 1 "a") that a special name of that length has: one
+ * look tells that a usual field is none of them. "x" is in all: identity has no length.
+ */
+const FIRST_LETTERS = new Uint32Array(LONGEST_SPECIAL + 1);
+for (const [name] of SPECIAL) FIRST_LETTERS[name.length]! |= 1 << (name.charCodeAt(0) & 31);
 
 /** The kind of the field whose name is `bytes[start, end)`. */
 export function kindOf(bytes: Uint8Array, start: number, end: number): number {
   const length = end - start;
   const first = bytes[start]! | 0x20;
-  if (first === 0x78 && length >= IDENTITY_PREFIX.length) {
-    if (isFolded(bytes, start, start + IDENTITY_PREFIX.length, IDENTITY_PREFIX)) return KIND.IDENTITY;
+  if (first === X) {
+    if (length >= IDENTITY_PREFIX.length && isFolded(bytes, start, start + IDENTITY_PREFIX.length, IDENTITY_PREFIX))
+      return KIND.IDENTITY;
   }
-  if (length > LONGEST_SPECIAL) return KIND.OTHER;
-  const candidates = SPECIAL_BY_LENGTH[length]!;
+  if (length > LONGEST_SPECIAL || ((FIRST_LETTERS[length]! >>> (first & 31)) & 1) === 0) return KIND.OTHER;
+  return specialKind(bytes, start, end);
+}
+
+function specialKind(bytes: Uint8Array, start: number, end: number): number {
+  const candidates = SPECIAL_BY_LENGTH[end - start]!;
   for (let i = 0; i < candidates.length; i++) {
     const candidate = candidates[i]!;
-    if (candidate.name[0] !== first || !isFolded(bytes, start, end, candidate.name)) continue;
+    if (!isFolded(bytes, start, end, candidate.name)) continue;
     if (candidate.kind !== KIND.OVERRIDE)
       for (let at = start; at < end; at++) if (bytes[at] === UNDERSCORE) return KIND.AMBIGUOUS;
     return candidate.kind;

@@ -14,12 +14,14 @@ const CONNECTION_KEEP_ALIVE = ascii("Connection: keep-alive\r\n");
 const CONNECTION_UPGRADE = ascii("Connection: upgrade\r\nUpgrade: ");
 const CRLF = ascii("\r\n");
 /** Below this a loop beats making a view for `set`. */
-const SHORT = 48;
+const SHORT = 160;
+/** Heads of up to this many bytes have their view made once: making one costs as much as copying a head. */
+const KEPT_VIEWS = 2048;
 
 export class HeadWriter {
-  /** The head is `bytes[0, length)`; overwritten by the next `write`. */
-  readonly bytes: Uint8Array;
-  length = 0;
+  private readonly bytes: Uint8Array;
+  private length = 0;
+  private readonly views: (Uint8Array | undefined)[] = new Array(KEPT_VIEWS).fill(undefined);
 
   /** `headBytes`: the largest head that comes in. `added`: the largest identity, path and upgrade together. */
   constructor(headBytes: number, added: number) {
@@ -28,9 +30,14 @@ export class HeadWriter {
 
   /**
    * `identity`: complete lines, "Name: value\r\n" each. `path`: to put for the consumer's, or undefined to
-   * keep it. `upgrade`: the value of Upgrade, or undefined for none.
+   * keep it. `upgrade`: the value of Upgrade, or undefined for none. The answer is overwritten by the next call.
    */
-  write(head: RequestHead, identity: Uint8Array, path: Uint8Array | undefined, upgrade: Uint8Array | undefined): void {
+  write(
+    head: RequestHead,
+    identity: Uint8Array,
+    path: Uint8Array | undefined,
+    upgrade: Uint8Array | undefined,
+  ): Uint8Array {
     const { bytes, base, fields, target } = head;
     this.length = 0;
     if (path === undefined && !target.absolute) this.copy(bytes, base + head.start, base + head.lineEnd);
@@ -48,6 +55,14 @@ export class HeadWriter {
     if (from >= 0) this.copy(bytes, from, base + fields.end - CRLF.length);
     this.writeConnection(head, upgrade);
     this.copy(CRLF, 0, CRLF.length);
+    return this.view();
+  }
+
+  private view(): Uint8Array {
+    const { length, views } = this;
+    if (length >= KEPT_VIEWS) return this.bytes.subarray(0, length);
+    views[length] ??= this.bytes.subarray(0, length);
+    return views[length]!;
   }
 
   /** Always the origin form (or "*"): the authority of an absolute form equals Host, which stays. */
@@ -71,9 +86,10 @@ export class HeadWriter {
   }
 
   private copy(from: Uint8Array, start: number, end: number): void {
-    const length = end - start;
-    if (length > SHORT) this.bytes.set(from.subarray(start, end), this.length);
-    else for (let i = 0; i < length; i++) this.bytes[this.length + i] = from[start + i]!;
-    this.length += length;
+    const { bytes } = this;
+    let to = this.length;
+    this.length += end - start;
+    if (end - start > SHORT) bytes.set(from.subarray(start, end), to);
+    else for (let i = start; i < end; i++) bytes[to++] = from[i]!;
   }
 }
