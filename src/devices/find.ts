@@ -46,7 +46,9 @@ export interface WantedNode {
 
 export interface FoundDevices {
   readonly nodes: readonly WantedNode[];
-  /** What was left out, or is not there yet, and why; whole sentences. */
+  /** What the link names and is not there. */
+  readonly missing: readonly string[];
+  /** What was left out, and why. */
   readonly notes: readonly string[];
   /** Directories of the provider in which a change may change the answer. */
   readonly watch: readonly string[];
@@ -63,6 +65,7 @@ interface Candidate {
 
 class Finder {
   readonly notes: string[] = [];
+  readonly missing: string[] = [];
   readonly watch = new Set<string>();
   readonly provider: ProviderFiles;
   readonly sysfs: Sysfs;
@@ -95,7 +98,7 @@ class Finder {
     this.watch.add(directoryOf(path));
     const stat = this.provider.device(path, follow);
     if (stat !== undefined) return [{ source: path, place, stat }];
-    this.notes.push(`${path} ${this.provider.where()} does not exist`);
+    this.missing.push(`${path} ${this.provider.where()} does not exist`);
     return [];
   }
 
@@ -127,7 +130,7 @@ class Finder {
     const path = `/dev/${device.devName}`;
     return this.tolerant(path, place).filter(({ stat }) => {
       if (stat.major === device.major && stat.minor === device.minor) return true;
-      this.notes.push(
+      this.missing.push(
         `${path} ${this.provider.where()} is ${stat.major}:${stat.minor}, and ${device.sysName} is ${device.major}:${device.minor}`,
       );
       return false;
@@ -149,7 +152,7 @@ class Finder {
         : selector.kind === "platform"
           ? `platform device ${selector.device}`
           : `driver ${selector.driver}`;
-    if (found.length === 0) this.notes.push(`the kernel has no DRM ${suffix ?? "node"} of ${what}`);
+    if (found.length === 0) this.missing.push(`the kernel has no DRM ${suffix ?? "node"} of ${what}`);
     return found;
   }
 
@@ -175,7 +178,7 @@ class Finder {
       shared.has(name) || (gpu === undefined ? /^nvidia\d+$/.test(name) : name === `nvidia${gpu}`);
     const found = this.each("/dev", wanted).flatMap((path) => this.tolerant(path, belowDev(path)));
     if (found.some(({ place }) => /^nvidia\d+$/.test(place))) return found;
-    this.notes.push(`there is no NVIDIA GPU${gpu === undefined ? "" : ` ${gpu}`} in /dev ${this.provider.where()}`);
+    this.missing.push(`there is no NVIDIA GPU${gpu === undefined ? "" : ` ${gpu}`} in /dev ${this.provider.where()}`);
     return [];
   }
 
@@ -183,7 +186,7 @@ class Finder {
     const card = this.compositorCard(gpu);
     if (card === undefined) {
       this.watch.add("/dev/dri");
-      this.notes.push("the kernel has no such card");
+      this.missing.push("the kernel has no such card");
       return [];
     }
     return [card, ...this.renderNodesFor(card)].flatMap((device) => this.kernelNode(device, device.devName));
@@ -223,7 +226,7 @@ class Finder {
     if (conflict !== undefined) throw new Error(`CDI device ${device} is in ${conflict.join(" and in ")}`);
     const found = known.devices.get(device);
     if (found === undefined) {
-      this.notes.push(`no CDI file ${this.provider.where()} has device ${device}`);
+      this.missing.push(`no CDI file ${this.provider.where()} has device ${device}`);
       return [];
     }
     if (found.notApplicable.length > 0)
@@ -281,12 +284,13 @@ export function findDevices(provider: ProviderFiles, sysfs: Sysfs, request: Devi
     const { stat, source } = candidate;
     const deviceClass = classOf(sysfs.facts(stat.major, stat.minor));
     const found = { deviceClass, path: source, major: stat.major, minor: stat.minor };
-    const refused = decideDevice(found, request.classes, request.role, provider.pid === 0);
+    const refused = decideDevice(found, request.classes, request.role, provider.trusted);
     if (refused !== undefined && single) throw new Error(refused);
     if (refused !== undefined) finder.notes.push(`left out: ${refused}`);
     else nodes.push(placed(candidate, deviceClass));
   }
-  return { nodes: targeted(nodes, request), notes: finder.notes, watch: [...finder.watch] };
+  const { notes, missing, watch } = finder;
+  return { nodes: targeted(nodes, request), missing, notes, watch: [...watch] };
 }
 
 function placed({ source, place, stat, cdi }: Candidate, deviceClass: DeviceClass): WantedNode {

@@ -6,9 +6,8 @@
  *
  * Nothing here opens a device: an O_PATH fd only names it.
  */
-import { PeerRoot } from "../inject/peer-root.ts";
-import { Quarantine } from "../inject/quarantine.ts";
-import { ENOENT, ENOTDIR, ETIMEDOUT, SysError } from "../sys/errno.ts";
+import type { ContainerRoot } from "../inject/root.ts";
+import { ENOENT, ENOTDIR, SysError } from "../sys/errno.ts";
 import { kindName } from "../sys/files.ts";
 import {
   AT_EMPTY_PATH,
@@ -20,28 +19,13 @@ import {
   O_NONBLOCK,
   O_PATH,
   O_RDONLY,
-  RESOLVE_IN_ROOT,
-  RESOLVE_NO_MAGICLINKS,
   S_IFCHR,
   S_IFMT,
   S_IFREG,
 } from "../sys/flags.ts";
-import {
-  type Argument,
-  canGuard,
-  fd,
-  type GuardedResult,
-  guarded,
-  inline,
-  late,
-  NR,
-  result,
-  type Step,
-} from "../sys/guarded.ts";
+import { type Argument, type GuardedResult, late, NR, result, type Step } from "../sys/guarded.ts";
 import { pvx } from "../sys/shim.ts";
 
-/** Deadline of one look. The control thread stands still meanwhile. */
-const LOOK_MS = 500;
 /** A directory is read in this many pieces; what is beyond is an error, not cut. About 8,000 names of a /dev. */
 const PIECES = 8;
 const PIECE_BYTES = 32 * 1024;
@@ -60,22 +44,19 @@ export interface FileStat {
   readonly id: string;
 }
 
-const quarantine = new Quarantine();
-
 export class ProviderFiles {
-  readonly pid: number;
-  private readonly peer: PeerRoot;
+  readonly root: ContainerRoot;
 
-  constructor(pid: number, startTime?: string) {
-    this.pid = pid;
-    this.peer = new PeerRoot(pid, startTime);
+  constructor(root: ContainerRoot) {
+    this.root = root;
   }
 
   /** What stands at `path`; undefined for nothing. A link at its end is followed only with `follow`, inside the root. */
   stat(path: string, follow = false): FileStat | undefined {
     const flags = O_PATH | O_CLOEXEC | (follow ? 0 : O_NOFOLLOW);
-    return this.look([this.openStep(path, flags), statStep(result(0)), closeStep(result(0))], (program) =>
-      statOf(program.output(1, 4, 256)),
+    return this.look(
+      (root) => [this.root.openStep(root, path, flags), statStep(result(0)), closeStep(result(0))],
+      (program) => statOf(program.output(1, 4, 256)),
     );
   }
 
@@ -95,8 +76,9 @@ export class ProviderFiles {
       args: [result(0), new Uint8Array(PIECE_BYTES), PIECE_BYTES],
     });
     const pieces = Array.from({ length: PIECES }, piece);
-    const opened = this.openStep(path, O_RDONLY | O_DIRECTORY | O_NONBLOCK | O_CLOEXEC);
-    return this.look([opened, ...pieces, closeStep(result(0))], (program) => {
+    const flags = O_RDONLY | O_DIRECTORY | O_NONBLOCK | O_CLOEXEC;
+    const steps = (root: Argument) => [this.root.openStep(root, path, flags), ...pieces, closeStep(result(0))];
+    return this.look(steps, (program) => {
       const names: string[] = [];
       for (let i = 1; i <= PIECES; i++) names.push(...namesOf(program.output(i, 1, program.results[i]!)));
       if (program.results[PIECES]! > 0)
@@ -107,11 +89,14 @@ export class ProviderFiles {
 
   /** Text of a regular file of at most `max` bytes; undefined where there is none. Throws for anything else. */
   read(path: string, max: number): string | undefined {
-    const named = { ...this.openStep(path, O_PATH | O_CLOEXEC), handsBack: true };
-    const opened = this.look([named, statStep(result(0))], (program) => ({
-      fd: program.results[0]!,
-      mode: statOf(program.output(1, 4, 256)).mode,
-    }));
+    const named = (root: Argument) => ({ ...this.root.openStep(root, path, O_PATH | O_CLOEXEC), handsBack: true });
+    const opened = this.look(
+      (root) => [named(root), statStep(result(0))],
+      (program) => ({
+        fd: program.results[0]!,
+        mode: statOf(program.output(1, 4, 256)).mode,
+      }),
+    );
     if (opened === undefined) return undefined;
     try {
       if ((opened.mode & S_IFMT) !== S_IFREG)
@@ -122,13 +107,14 @@ export class ProviderFiles {
     }
   }
 
-  close(): void {
-    this.peer.close();
+  /** The host's own files, which no container has made. */
+  get trusted(): boolean {
+    return this.root.pid === 0;
   }
 
-  /** "of the host", "of process 812" */
+  /** "of the host", `of provider "bsp" (pid 812)` */
   where(): string {
-    return this.pid === 0 ? "of the host" : `of process ${this.pid}`;
+    return `of ${this.root.who}`;
   }
 
   private readOpened(path: string, own: number, max: number): string | undefined {
@@ -143,40 +129,26 @@ export class ProviderFiles {
       { call: `read(${JSON.stringify(path)})`, nr: NR.read, args: [result(0), new Uint8Array(max + 1), max + 1] },
       closeStep(result(0)),
     ];
-    return this.look(steps, (program) => {
-      const length = program.results[1]!;
-      if (length > max) throw new Error(`Cannot read ${path} ${this.where()}: it has more than ${max} bytes`);
-      return new TextDecoder().decode(program.output(1, 1, length));
-    });
+    return this.look(
+      () => steps,
+      (program) => {
+        const length = program.results[1]!;
+        if (length > max) throw new Error(`Cannot read ${path} ${this.where()}: it has more than ${max} bytes`);
+        return new TextDecoder().decode(program.output(1, 1, length));
+      },
+    );
   }
 
-  /** The root's fd is filled in by `look`. */
-  private openStep(path: string, flags: number): Step {
-    const how = new BigUint64Array([BigInt(flags), 0n, BigInt(RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS)]);
-    const call = `openat2(${JSON.stringify(path)}, RESOLVE_IN_ROOT)`;
-    return { call, nr: NR.openat2, args: [0, path, new Uint8Array(how.buffer), how.byteLength] };
-  }
-
-  /** Runs the steps; an openat2 among them starts at the provider's root. undefined: nothing at that path. */
-  private look<T>(steps: readonly Step[], use: (program: GuardedResult) => T): T | undefined {
-    const pause = this.pid === 0 ? 0 : quarantine.remaining(String(this.pid), performance.now());
-    if (pause > 0) throw new Error(`A path ${this.where()} did not answer in time; next try in ${Math.ceil(pause)} ms`);
-    const root = this.peer.open();
-    if (typeof root === "string") throw new Error(`Cannot look into the provider: ${root}`);
+  /** Runs the steps that `make` gives for the provider's root. undefined: nothing at that path. */
+  private look<T>(make: (root: Argument) => readonly Step[], use: (program: GuardedResult) => T): T | undefined {
+    let program: GuardedResult;
     try {
-      const inRoot = steps.map((step) =>
-        step.nr === NR.openat2 ? { ...step, args: [fd(root), ...step.args.slice(1)] } : step,
-      );
-      const plainly = this.pid === 0 && !canGuard();
-      return use(plainly ? inline(inRoot) : guarded(inRoot, { timeoutMs: LOOK_MS, scope: String(this.pid) }));
+      program = this.root.run(make);
     } catch (error) {
-      if (!(error instanceof SysError)) throw error;
-      if (error.errno === ENOENT || error.errno === ENOTDIR) return undefined;
-      if (error.errno === ETIMEDOUT) quarantine.strike(String(this.pid), performance.now());
-      throw new Error(`Cannot look into the provider: ${error.message}`);
-    } finally {
-      this.peer.release(root);
+      if (error instanceof SysError && (error.errno === ENOENT || error.errno === ENOTDIR)) return undefined;
+      throw new Error(`Cannot look into ${this.root.who}: ${(error as Error).message}`);
     }
+    return use(program);
   }
 }
 

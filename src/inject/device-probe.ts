@@ -122,9 +122,11 @@ function judge(place: Place, target: ProbeTarget): DeviceProbe {
   let inCgroup = place.shared;
   const run = (mode: number): readonly number[] => {
     const asked = target.open ? opening(mode) : [];
-    const program = guarded([...place.steps, access(R_OK), access(W_OK), ...asked], { timeoutMs: OPEN_MS });
+    // Some step that succeeds at the end: the last one's result is the program's.
+    const end: Step = { call: "umask()", nr: NR.umask, args: [0] };
+    const program = guarded([...place.steps, access(R_OK), access(W_OK), ...asked, end], { timeoutMs: OPEN_MS });
     if (place.joins) inCgroup = program.results[0]! >= 0;
-    return program.results.slice(place.steps.length);
+    return program.results.slice(place.steps.length, -1);
   };
   try {
     let [read = 0, write = 0, opened = 0] = run(O_RDWR);
