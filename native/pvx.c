@@ -318,6 +318,20 @@ API i32 pvx_recv(i32 fd, void *to, u32 n, i32 *fds, i32 *info)
 	return (i32)r;
 }
 
+/*
+ * pvx_recv for SOCK_SEQPACKET: info[2] is 1 for every message, also an empty one, and 0
+ * for the end, which both give 0 bytes. By SO_PASSCRED, for the time of the call only:
+ * a socket that has it while it sends is given an abstract name (unix(7), autobind).
+ */
+API i32 pvx_recv_packet(i32 fd, void *to, u32 n, i32 *fds, i32 *info)
+{
+	enum { SO_PASSCRED_ = 16 };
+	pvx_setsockopt_int(fd, SO_PASSCRED_, 1);
+	i32 r = pvx_recv(fd, to, n, fds, info);
+	pvx_setsockopt_int(fd, SO_PASSCRED_, 0);
+	return r;
+}
+
 /* Peeks at up to n bytes without keeping them: 1 when they include a message with fds (no control room: MSG_CTRUNC). */
 static i64 peek(i32 fd, u8 *page, u32 page_size, u32 n, i32 *carries)
 {
@@ -340,45 +354,130 @@ static i64 peek(i32 fd, u8 *page, u32 page_size, u32 n, i32 *carries)
 	return r;
 }
 
+/* How many of the first `seen` bytes, just peeked, come before the first message with fds: 0 when it is the very first. */
+static i64 before_fds(i32 fd, u8 *page, u32 page_size, u32 seen)
+{
+	u32 low = 1, high = seen; /* the smallest length whose peek carries fds is in [low, high] */
+	while (low < high) {
+		i32 carries = 0;
+		u32 mid = low + (high - low) / 2;
+		i64 r = peek(fd, page, page_size, mid, &carries);
+		if (r < 0)
+			return r;
+		if (carries)
+			high = mid;
+		else
+			low = mid + 1;
+	}
+	return low - 1;
+}
+
 /*
- * Like pvx_recv, for streams, but never reads past the byte at which a message
- * with fds begins: the kernel glues fd-less bytes to the message that follows
- * (net/unix/af_unix.c, unix_stream_read_generic), and the place is lost. So: peek;
- * when the peeked bytes end in a message with fds, find its first byte by
- * bisection; read up to there. The fds then come with the next call, at its
- * first byte. `page` is scratch of `page_size` (>= 4096) bytes; n <= 64 pages.
+ * How many bytes may be taken at once so that fds keep their place: the kernel glues
+ * fd-less bytes to the message with fds that follows them (net/unix/af_unix.c,
+ * unix_stream_read_generic), and where in them it began is lost. So: peek; when the
+ * peeked bytes end in a message with fds, find its first byte by bisection. *with_fds
+ * is set when the very next byte carries fds. 0: the peer has ended; -errno.
+ * `page` is scratch of `page_size` (>= 4096) bytes; n <= 64 pages.
  */
-API i32 pvx_recv_placed(i32 fd, void *to, u32 n, i32 *fds, i32 *info, u8 *page, u32 page_size)
+static i64 placed(i32 fd, u32 n, u8 *page, u32 page_size, i32 *with_fds)
 {
 	i32 carries = 0;
+	*with_fds = 0;
 	if (n > 64 * page_size)
 		n = 64 * page_size;
 	/* Most of what comes is small: one page shows all of it, and one iovec is cheaper than sixty-four. */
 	i64 seen = peek(fd, page, page_size, n < page_size ? n : page_size, &carries);
-	info[0] = info[1] = info[2] = 0;
 	if (seen == page_size && !carries && n > page_size)
 		seen = peek(fd, page, page_size, n, &carries);
-	if (seen <= 0)
-		return (i32)seen;
-	u32 want = (u32)seen;
-	if (carries) {
-		u32 low = 1, high = (u32)seen; /* the smallest length whose peek carries fds is in [low, high] */
-		while (low < high) {
-			u32 mid = low + (high - low) / 2;
-			i64 r = peek(fd, page, page_size, mid, &carries);
-			if (r < 0)
-				return (i32)r;
-			if (carries)
-				high = mid;
-			else
-				low = mid + 1;
-		}
-		if (low == 1)
-			return pvx_recv(fd, to, want, fds, info);
-		want = low - 1;
-	}
+	if (seen <= 0 || !carries)
+		return seen;
+	i64 before = before_fds(fd, page, page_size, (u32)seen);
+	*with_fds = before == 0;
+	return before == 0 ? seen : before;
+}
+
+/*
+ * Like pvx_recv, for streams, but never reads past the byte at which a message
+ * with fds begins. The fds then come with the next call, at its first byte.
+ */
+API i32 pvx_recv_placed(i32 fd, void *to, u32 n, i32 *fds, i32 *info, u8 *page, u32 page_size)
+{
+	i32 with_fds;
+	i64 want = placed(fd, n, page, page_size, &with_fds);
+	info[0] = info[1] = info[2] = 0;
+	if (want <= 0)
+		return (i32)want;
+	if (with_fds)
+		return pvx_recv(fd, to, (u32)want, fds, info);
 	/* No fds in these bytes, and nobody else reads here: the cheaper call does. */
 	return (i32)S6(__NR_recvfrom, fd, to, want, MSG_DONTWAIT_, 0, 0);
+}
+
+/* What the pump keeps between calls, and says about one. The first five: as `info` of pvx_recv. */
+struct pump {
+	i32 nfds, flags, has_credentials, pid, uid, gid;
+	i32 sent;                  /* bytes of what was received that `to` took, or -errno when it took none */
+	i32 pipe_read, pipe_write; /* empty between calls; -1: do not splice */
+	u32 splice_from;           /* from this many bytes on */
+};
+
+enum { SPLICE_NONBLOCK = 2 };
+
+/*
+ * Moves `want` bytes without fds from one stream to the other through the pipe: the
+ * pages of the sender's message go on by reference (unix_stream_splice_read; towards
+ * the socket since Linux 6.5, MSG_SPLICE_PAGES). What `to` does not take is read out
+ * into `buffer` at its place. Returns bytes taken from `from`, or -errno.
+ */
+static i64 spliced(i32 from, i32 to, u8 *buffer, u32 want, struct pump *p)
+{
+	i64 got = S6(__NR_splice, from, 0, p->pipe_write, 0, want, SPLICE_NONBLOCK);
+	if (got <= 0)
+		return got;
+	i64 done = 0, r = 0;
+	while (done < got && (r = S6(__NR_splice, p->pipe_read, 0, to, 0, got - done, SPLICE_NONBLOCK)) > 0)
+		done += r;
+	for (i64 at = done; at < got; at += r) {
+		r = S3(__NR_read, p->pipe_read, buffer + at, got - at);
+		if (r <= 0)
+			S1(__NR_exit_group, 70); /* bytes of one session would come out in another */
+	}
+	p->sent = (i32)done;
+	return got;
+}
+
+/*
+ * One step of a relay between two streams: receives at most n bytes from `from` and
+ * sends them to `to` when no fds came with them. Returns bytes received (0: ended,
+ * -errno); p->sent of them have left already, the others are in `buffer` from
+ * p->sent on. `exact`: fds keep their byte place (see `placed`), else they come at or
+ * before it.
+ */
+API i32 pvx_pump(i32 from, i32 to, u8 *buffer, u32 n, i32 *fds, struct pump *p, u8 *page, u32 exact)
+{
+	i32 with_fds = 1;
+	i64 r = n;
+	p->nfds = p->flags = p->has_credentials = p->sent = 0;
+	if (exact) {
+		r = placed(from, n, page, 4096, &with_fds);
+		if (r <= 0)
+			return (i32)r;
+	}
+	if (with_fds) {
+		r = pvx_recv(from, buffer, (u32)r, fds, &p->nfds);
+		if (r <= 0 || p->nfds > 0 || (p->flags & MSG_CTRUNC_) != 0)
+			return (i32)r;
+	} else if (p->pipe_read >= 0 && r >= p->splice_from) {
+		i64 moved = spliced(from, to, buffer, (u32)r, p);
+		if (moved > 0)
+			return (i32)moved;
+		r = S6(__NR_recvfrom, from, buffer, r, MSG_DONTWAIT_, 0, 0);
+	} else
+		r = S6(__NR_recvfrom, from, buffer, r, MSG_DONTWAIT_, 0, 0);
+	if (r > 0)
+		p->sent = (i32)S6(__NR_sendto, to, buffer, r, MSG_DONTWAIT_ | MSG_NOSIGNAL_, 0, 0);
+	return (i32)r;
 }
 
 /*
@@ -741,7 +840,7 @@ API i64 pvx_inline(struct step *steps, u32 count, i32 *failed)
 	struct program p = { steps, count, -1, -1, 0, 0 };
 	run(&p);
 	*failed = p.failed;
-	return p.failed >= 0 ? steps[p.failed].result : steps[count - 1].result;
+	return p.failed >= 0 ? steps[p.failed].result : 0;
 }
 
 /* 1 when the child of an earlier -EDEADLK has ended: it is reaped and its pidfd closed. 0: not yet. */
@@ -754,7 +853,7 @@ API i32 pvx_reap(i32 pidfd)
 }
 
 /*
- * Returns the last step's result, or the failed step's -errno with its index in
+ * Returns 0, or the failed step's -errno with its index in
  * io[0]; -ETIMEDOUT when the child had to be killed; -EDEADLK when even that did
  * not end it: io[1] is then its pidfd, the caller's, for pvx_reap.
  * In: io[2] the first of 1 + INPUTS_MAX slots (fd numbers reserved by the caller, all
@@ -814,5 +913,5 @@ API i64 pvx_guarded(struct step *steps, u32 count, void *stack, u32 stack_size, 
 	if (r < 0)
 		return r;
 	io[0] = p->failed;
-	return p->failed >= 0 ? steps[p->failed].result : steps[count - 1].result;
+	return p->failed >= 0 ? steps[p->failed].result : 0;
 }

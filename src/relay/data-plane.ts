@@ -1,14 +1,15 @@
 /** The data plane as a whole: the reactor, the links, what they share, and the mailbox of the control thread. */
 import { type MessagePort, receiveMessageOnPort } from "node:worker_threads";
-import { EPOLLIN } from "../sys/flags.ts";
+import { EPOLLIN, F_SETPIPE_SZ } from "../sys/flags.ts";
 import { Memory } from "../sys/memory.ts";
 import { pvx } from "../sys/shim.ts";
 import { ChunkPool } from "./chunk.ts";
 import type { LinkHandler, LinkIdentity } from "./filter.ts";
-import { FD_RESERVE, TOTAL_FDS_MAX, TOTAL_QUEUE_MAX } from "./limits.ts";
+import { FD_RESERVE, SPLICE_PIPE_BYTES, TOTAL_FDS_MAX, TOTAL_QUEUE_MAX } from "./limits.ts";
 import type { DataPlaneStart, FromDataPlane, ToDataPlane } from "./messages.ts";
 import { Reactor } from "./reactor.ts";
 import { RelayLink } from "./relay-link.ts";
+import { spliceThrough } from "./side.ts";
 
 /** Makes the data-plane half of a link from its plain configuration. */
 export type HandlerFactory = (link: LinkIdentity, config: unknown) => LinkHandler;
@@ -21,6 +22,9 @@ export class DataPlane {
   queuedFds = 0;
   private sessions = 0;
   private readonly fdLimit: number;
+  private readonly fdReserve: number;
+  /** Large pieces of a straight stream pass by reference. */
+  readonly splices: boolean;
   private readonly links = new Map<number, RelayLink>();
   private readonly port: MessagePort;
   private readonly factories: Readonly<Record<string, HandlerFactory>>;
@@ -29,6 +33,8 @@ export class DataPlane {
   constructor(start: DataPlaneStart, factories: Readonly<Record<string, HandlerFactory>>) {
     this.port = start.port;
     this.fdLimit = start.fdLimit;
+    this.fdReserve = Math.min(FD_RESERVE, start.fdLimit >> 2);
+    this.splices = start.splice && this.openPipe();
     this.counters = new Float64Array(start.counters);
     this.factories = factories;
     const word = new Memory(8);
@@ -42,6 +48,16 @@ export class DataPlane {
       },
       EPOLLIN,
     );
+  }
+
+  private openPipe(): boolean {
+    const ends = new Memory(8);
+    if (pvx.pvx_pipe(ends.address) < 0) return false;
+    const [readEnd, writeEnd] = new Int32Array(ends.buffer);
+    // Less room only means smaller pieces (pipe-max-size is 1 MiB unless somebody lowered it).
+    pvx.pvx_fcntl(writeEnd!, F_SETPIPE_SZ, SPLICE_PIPE_BYTES);
+    spliceThrough(readEnd!, writeEnd!);
+    return true;
   }
 
   /** Serves until the process ends. */
@@ -113,7 +129,7 @@ export class DataPlane {
 
   /** Two fds a session, and those in the queues: accepting stops before the limit makes other calls fail. */
   get fdsShort(): boolean {
-    return 2 * this.sessions + this.queuedFds + 2 * this.links.size + FD_RESERVE > this.fdLimit;
+    return 2 * this.sessions + this.queuedFds + 2 * this.links.size + this.fdReserve > this.fdLimit;
   }
 
   queuedChanged(bytes: number, fds: number): void {

@@ -2,12 +2,18 @@
 
 /** The receive buffer: the largest seqpacket message that passes (a socket's default send buffer is 212,992). */
 export const CHUNK_BYTES = 256 * 1024;
-/** One receive of a stream: what stays in a core's second-level cache on its way through moved most bytes a second. */
+/** One receive of a stream through our memory: what stays in a core's second-level cache on its way moved most bytes a second. */
 export const READ_BYTES = 64 * 1024;
+/** From here on a stream's bytes are spliced: two more system calls are cheaper than copying so much twice. */
+export const SPLICE_BYTES = 32 * 1024;
+/** Slots of the splice pipe, in bytes of F_SETPIPE_SZ: a message of 256 KiB is up to 100 pieces of pages. */
+export const SPLICE_PIPE_BYTES = 512 * 1024;
 /** Receive buffers kept for reuse; what is beyond goes back to the allocator after a burst. */
 export const CHUNK_POOL = 8;
-/** A remainder up to here is copied out of the shared receive buffer; above, the session keeps the buffer. */
-export const COPY_OUT_BYTES = 64 * 1024;
+/** Receive buffers that blocked sessions may keep as they are: 4 MiB; all others are copied out of. */
+export const CHUNKS_KEPT = 16;
+/** A rest below is copied out of the receive buffer at once: it would pin too much for too little. */
+export const KEEP_BYTES = 32 * 1024;
 /** What filters write of their own is gathered here until it is sent; larger writes get memory of their own. */
 export const ARENA_BYTES = 64 * 1024;
 /** Segments in one sendmsg; the kernel takes 1,024, a filter that interleaves needs few. */
@@ -20,6 +26,9 @@ export const IOV_MAX = 32;
 export const SESSION_QUEUE_MAX = 4 * 1024 * 1024;
 /** Unsent bytes of one link: beyond, its sessions are not read until some of it has left. */
 export const LINK_QUEUE_MAX = 8 * 1024 * 1024;
+/** At and below, sessions that stopped for the link's budget go on at once; between here and the budget after `PARKED_LOOK_MS`. */
+export const LINK_QUEUE_RESUME = 6 * 1024 * 1024;
+export const PARKED_LOOK_MS = 10;
 /** Above this share of its budget a link reads in small pieces, so that more sessions fit in the rest. */
 export const LINK_QUEUE_SOFT = 2 * 1024 * 1024;
 export const SMALL_CHUNK_BYTES = 16 * 1024;
@@ -27,6 +36,7 @@ export const SMALL_CHUNK_BYTES = 16 * 1024;
 export const TOTAL_QUEUE_MAX = 64 * 1024 * 1024;
 /** fds received and not yet sent on, of one link and in all: they count against our RLIMIT_NOFILE. */
 export const LINK_FDS_MAX = 1024;
+export const LINK_FDS_RESUME = 768;
 export const TOTAL_FDS_MAX = 8192;
 
 /** SCM_MAX_FD, include/net/scm.h */
@@ -37,7 +47,7 @@ export const LINK_SESSIONS_MAX = 4096;
 export const ACCEPT_BATCH = 64;
 /** After EMFILE or ENFILE: when to look again. Closing sessions resumes earlier. */
 export const ACCEPT_PAUSE_MS = 100;
-/** fds that accepting leaves free for what is already open: dials, ancillary fds, files. */
+/** fds that accepting leaves free for what is already open (dials, ancillary fds, files); a quarter where the limit is low. */
 export const FD_RESERVE = 256;
 /** Largest seqpacket message that can be sent on: senders may have raised theirs. */
 export const SEQPACKET_SEND_BUFFER = 1024 * 1024;

@@ -42,4 +42,6 @@ export interface DataPlaneStart {
   readonly counters: SharedArrayBuffer;
   /** RLIMIT_NOFILE in force. */
   readonly fdLimit: number;
+  /** Whether splice(2) may carry large pieces by reference: Linux 6.5 and later. */
+  readonly splice: boolean;
 }

@@ -9,7 +9,7 @@ import { EAGAIN, EINVAL } from "../sys/errno.ts";
 import { Memory } from "../sys/memory.ts";
 import { pvx } from "../sys/shim.ts";
 import { Chunk, type ChunkPool } from "./chunk.ts";
-import { ARENA_BYTES, COPY_OUT_BYTES, FDS_PER_MESSAGE_MAX, IOV_MAX } from "./limits.ts";
+import { ARENA_BYTES, CHUNK_BYTES, FDS_PER_MESSAGE_MAX, IOV_MAX, KEEP_BYTES } from "./limits.ts";
 
 interface Segment {
   chunk: Chunk;
@@ -69,6 +69,9 @@ export class Outgoing {
   /** Credentials to attach to the first message (SCM_CREDENTIALS); cleared when it has left. */
   credentials: { readonly pid: number; readonly uid: number; readonly gid: number } | undefined;
   private readonly segments: Segment[] = [];
+  /** Memory of this queue's own that still has room behind its last segment. */
+  private tail: Chunk | undefined;
+  private tailUsed = 0;
   private head = 0;
   private readonly pool: ChunkPool;
   /** Message boundaries are kept: one segment, one message. */
@@ -106,11 +109,18 @@ export class Outgoing {
     this.forward(chunk, start, end, fds);
   }
 
+  /** Whether so many fds can go with so many bytes: each message with fds carries at most `maxFds`, and a byte (unix(7)). */
+  fits(bytes: number, fds: number): boolean {
+    return fds <= (this.packets ? this.maxFds : bytes * this.maxFds);
+  }
+
   private push(chunk: Chunk, start: number, end: number, fds: readonly number[] | undefined): void {
     const own = fds === undefined || fds.length === 0 ? NO_FDS : [...fds];
-    // Each message with fds needs a byte to carry it (unix(7)): more than that is a fault of the caller.
-    if (!this.packets && own.length > (end - start) * this.maxFds)
+    // More than fits is a fault of the caller; the fds are ours already.
+    if (!this.fits(end - start, own.length)) {
+      for (const fd of own) pvx.pvx_close(fd);
       throw new RangeError(`Cannot send ${own.length} fds with ${end - start} bytes`);
+    }
     chunk.refs++;
     this.segments.push({ chunk, start, end, fds: own });
     this.bytes += end - start;
@@ -119,6 +129,7 @@ export class Outgoing {
 
   /** Sends what the kernel takes. Returns bytes moved through `moved`. */
   flush(fd: number): FlushResult {
+    if (this.empty) return "sent";
     while (this.head < this.segments.length) {
       const first = this.segments[this.head]!;
       const nfds = Math.min(first.fds.length, this.maxFds);
@@ -133,8 +144,7 @@ export class Outgoing {
       this.sentFds(first, nfds);
       this.advance(n);
     }
-    this.segments.length = 0;
-    this.head = 0;
+    this.clear();
     return "sent";
   }
 
@@ -190,8 +200,10 @@ export class Outgoing {
   }
 
   /**
-   * At the end of a wakeup: what is left and small is copied out of the shared
-   * buffers, so that a slow session does not pin 256 KiB for a few bytes.
+   * At the end of a wakeup: what is left in buffers that others use too is copied out of
+   * them, so that a slow session does not pin 256 KiB for a few bytes. A large rest
+   * stays where it is as long as few do: it will leave soon, and copying it would cost
+   * more than it frees.
    */
   settle(): void {
     if (this.empty) return;
@@ -199,20 +211,49 @@ export class Outgoing {
       this.segments.splice(0, this.head);
       this.head = 0;
     }
-    if (this.bytes > COPY_OUT_BYTES) return;
-    if (!this.segments.some((s) => s.chunk.shared)) return;
-    const own = new Chunk(Math.max(this.bytes, 8), false);
-    let at = 0;
-    for (const segment of this.segments) {
-      const length = segment.end - segment.start;
-      own.bytes.set(segment.chunk.bytes.subarray(segment.start, segment.end), at);
-      this.pool.release(segment.chunk);
-      segment.chunk = own;
-      segment.start = at;
-      segment.end = at + length;
-      own.refs++;
-      at += length;
+    let shared = 0;
+    for (const { chunk, start, end } of this.segments) if (chunk.shared) shared += Math.max(end - start, 1);
+    if (shared === 0) return;
+    if (shared > CHUNK_BYTES / 2 || (shared >= KEEP_BYTES && this.pool.keepsFew)) return;
+    this.copyOut(shared);
+  }
+
+  /** Moves `total` bytes of shared buffers into memory of this queue's own; segments that become neighbours are joined. */
+  private copyOut(total: number): void {
+    if (this.tail?.refs === 0) this.tailUsed = 0;
+    if (this.tail === undefined || this.tail.length - this.tailUsed < total) {
+      // As much again as is queued: a queue that grows by small pieces is copied a few times, not each time.
+      this.tail = new Chunk(Math.max(total, Math.min(this.bytes, KEEP_BYTES), 64), false);
+      this.tailUsed = 0;
     }
+    const own = this.tail;
+    const kept: Segment[] = [];
+    for (const segment of this.segments) {
+      if (segment.chunk.shared) this.moveTo(own, segment);
+      const last = kept[kept.length - 1];
+      const joins =
+        last !== undefined &&
+        !this.packets &&
+        segment.fds.length === 0 &&
+        last.chunk === segment.chunk &&
+        last.end === segment.start;
+      if (joins) {
+        last.end = segment.end;
+        this.pool.release(segment.chunk);
+      } else kept.push(segment);
+    }
+    this.segments.splice(0, this.segments.length, ...kept);
+  }
+
+  private moveTo(own: Chunk, segment: Segment): void {
+    const { chunk, start, end } = segment;
+    own.bytes.set(chunk.bytes.subarray(start, end), this.tailUsed);
+    own.refs++;
+    this.pool.release(chunk);
+    segment.chunk = own;
+    segment.start = this.tailUsed;
+    this.tailUsed += end - start;
+    segment.end = this.tailUsed;
   }
 
   /** Drops everything; closes the fds. */
@@ -222,9 +263,14 @@ export class Outgoing {
       for (const fd of segment.fds) pvx.pvx_close(fd);
       this.pool.release(segment.chunk);
     }
-    this.segments.length = 0;
-    this.head = 0;
+    this.clear();
     this.bytes = 0;
     this.fdCount = 0;
+  }
+
+  private clear(): void {
+    this.segments.length = 0;
+    this.head = 0;
+    this.tail = undefined;
   }
 }

@@ -7,6 +7,7 @@
  */
 import { MessageChannel, type MessagePort, Worker } from "node:worker_threads";
 import { checked } from "../sys/errno.ts";
+import { kernelAtLeast } from "../sys/kernel.ts";
 import { Memory } from "../sys/memory.ts";
 import { pvx } from "../sys/shim.ts";
 import { type Counter, counterTable, readRow } from "./counters.ts";
@@ -39,8 +40,8 @@ export class PlaneClient {
   private readonly events: PlaneEvents;
   private readyWaiters: (() => void)[] = [];
 
-  /** `entry`: the Worker's module. `fdLimit`: RLIMIT_NOFILE in force. */
-  constructor(entry: string | URL, fdLimit: number, events: PlaneEvents) {
+  /** `entry`: the Worker's module. `fdLimit`: RLIMIT_NOFILE in force. `splice`: for tests of the path without it. */
+  constructor(entry: string | URL, fdLimit: number, events: PlaneEvents, splice = kernelAtLeast(6, 5)) {
     this.events = events;
     this.wakeFd = checked(pvx.pvx_eventfd(), () => "eventfd2()");
     new BigUint64Array(this.one.buffer)[0] = 1n;
@@ -48,7 +49,7 @@ export class PlaneClient {
     this.rows = new Float64Array(this.table);
     const channel = new MessageChannel();
     this.port = channel.port1;
-    const start: DataPlaneStart = { port: channel.port2, wakeFd: this.wakeFd, counters: this.table, fdLimit };
+    const start: DataPlaneStart = { port: channel.port2, wakeFd: this.wakeFd, counters: this.table, fdLimit, splice };
     this.port.on("message", (message: FromDataPlane) => this.receive(message));
     this.worker = new Worker(entry, {
       workerData: start,

@@ -4,7 +4,7 @@
  * What one link does stays with it: sessions, queued bytes, fds and records are
  * counted and capped for each, and a consumer that fills its own link waits alone.
  */
-import { EAGAIN, EMFILE, ENFILE, ENOBUFS, ENOMEM, errnoName } from "../sys/errno.ts";
+import { EAGAIN, ECONNABORTED, EINTR, EPROTO, errnoName } from "../sys/errno.ts";
 import { EPOLLET, EPOLLIN, SO_SNDBUFFORCE } from "../sys/flags.ts";
 import { pvx } from "../sys/shim.ts";
 import { peerCredentials } from "../sys/unix-socket.ts";
@@ -14,11 +14,15 @@ import type { AuditRecord, Dial, LinkHandler, LinkIdentity } from "./filter.ts";
 import {
   ACCEPT_BATCH,
   ACCEPT_PAUSE_MS,
+  CHUNK_BYTES,
   HOLD_MS,
   LINK_FDS_MAX,
+  LINK_FDS_RESUME,
   LINK_QUEUE_MAX,
+  LINK_QUEUE_RESUME,
   LINK_QUEUE_SOFT,
   LINK_SESSIONS_MAX,
+  PARKED_LOOK_MS,
   READ_BYTES,
   RECORD_BURST,
   RECORDS_PER_SECOND,
@@ -35,12 +39,19 @@ import { RateLimit } from "./rate-limit.ts";
 import { RelaySession } from "./session.ts";
 import { Timer } from "./timers.ts";
 
+const { bytes_in: BYTES_IN, bytes_out: BYTES_OUT, messages_in: MESSAGES_IN, messages_out: MESSAGES_OUT } = COLUMN;
+
+/** accept4(2): errors of one connection that is gone already, or of none. All others would come again at once. */
+const PASSING: ReadonlySet<number> = new Set([ECONNABORTED, EINTR, EPROTO]);
+
 export class RelayLink {
   readonly plane: DataPlane;
   readonly slot: number;
   readonly identity: LinkIdentity;
   readonly handler: LinkHandler;
   packets: boolean;
+  /** 1: fds keep their exact byte place. */
+  readonly exact: number;
   private listenFd: number;
   private readonly sessions = new Set<RelaySession>();
   private readonly row: number;
@@ -52,8 +63,12 @@ export class RelayLink {
   private readonly redial = new Timer(() => this.redialHeld());
   private readonly resume = new Timer(() => this.listenAgain());
   private paused = false;
+  private accepted = 0;
   /** Sessions that stopped reading because of a budget. */
   private readonly parked = new Set<RelaySession>();
+  private readonly lookAgain = new Timer(() => {
+    if (!this.overBudget) this.unpark();
+  });
   private reachable: boolean | undefined;
   private readonly records = new RateLimit(RECORD_BURST, RECORDS_PER_SECOND);
   private readonly reports = new RateLimit(REPORT_BURST, REPORTS_PER_SECOND);
@@ -75,6 +90,7 @@ export class RelayLink {
     this.identity = identity;
     this.handler = handler;
     this.packets = packets;
+    this.exact = handler.exactFdPosition ? 1 : 0;
     this.listenFd = listenFd;
     plane.counters.fill(0, this.row, this.row + ROW);
     plane.reactor.add(listenFd, { onEvents: () => this.accept() }, EPOLLIN);
@@ -82,6 +98,18 @@ export class RelayLink {
 
   count(counter: Counter, n: number): void {
     this.plane.counters[this.row + COLUMN[counter]]! += n;
+  }
+
+  /** One receive from a peer of this link. */
+  arrived(fromConsumer: boolean): void {
+    this.plane.counters[this.row + (fromConsumer ? MESSAGES_IN : MESSAGES_OUT)]! += 1;
+  }
+
+  /** Bytes and fds that a peer's socket has taken. */
+  passed(toProvider: boolean, bytes: number, fds: number): void {
+    const { counters } = this.plane;
+    counters[this.row + (toProvider ? BYTES_IN : BYTES_OUT)]! += bytes;
+    if (fds > 0) counters[this.row + COLUMN.fds]! += fds;
   }
 
   // ---- accepting ----
@@ -95,36 +123,35 @@ export class RelayLink {
         return;
       }
       const fd = pvx.pvx_accept(this.listenFd);
-      if (fd === -EAGAIN) return;
-      if (fd < 0) {
-        if (fd === -EMFILE || fd === -ENFILE || fd === -ENOMEM || fd === -ENOBUFS) {
-          this.pauseAccepting(`accept4(): ${errnoName(fd)}`);
-          return;
-        }
-        // ECONNABORTED and its like concern one connection that is gone already.
-        continue;
+      if (fd >= 0) this.open(fd);
+      else if (fd === -EAGAIN) return;
+      else if (!PASSING.has(-fd)) {
+        this.pauseAccepting(`accept4(): ${errnoName(fd)}`);
+        return;
       }
-      this.open(fd);
     }
   }
 
   private open(fd: number): void {
+    this.accepted++;
     this.count("sessions", 1);
     this.count("sessions_total", 1);
     this.plane.sessionOpened();
-    let session: RelaySession | undefined;
+    let session: RelaySession;
     try {
       if (this.packets) pvx.pvx_setsockopt_int(fd, SO_SNDBUFFORCE, SEQPACKET_SEND_BUFFER);
       session = new RelaySession(this, fd, peerCredentials(fd));
-      if (!session.closed) this.sessions.add(session);
     } catch (error) {
-      // Not one session's life: the constructor did not finish, so nobody else owns the socket.
-      pvx.pvx_close(fd);
+      // It did not begin, so nobody else owns the socket.
       this.plane.reactor.forget(fd);
+      pvx.pvx_close(fd);
       this.sessionError(error);
       this.count("sessions", -1);
       this.plane.sessionClosed();
+      return;
     }
+    this.sessions.add(session);
+    session.settle();
   }
 
   private pauseAccepting(reason: string): void {
@@ -144,6 +171,11 @@ export class RelayLink {
   }
 
   replaceListener(listenFd: number, packets: boolean): void {
+    // Who has connected to the old one already is served, not turned away.
+    for (let before = -1; before !== this.accepted && !this.paused; ) {
+      before = this.accepted;
+      this.accept();
+    }
     this.plane.reactor.forget(this.listenFd);
     pvx.pvx_close(this.listenFd);
     this.listenFd = listenFd;
@@ -207,7 +239,8 @@ export class RelayLink {
     this.plane.reactor.timers.arm(this.redial, this.plane.reactor.now + this.redialPause);
   }
 
-  private unhold(session: RelaySession): void {
+  /** The session does not wait for a dial any more. */
+  unhold(session: RelaySession): void {
     if (!this.held.delete(session)) return;
     this.count("held", -1);
     if (this.held.size === 0) this.plane.reactor.timers.cancel(this.redial);
@@ -228,7 +261,7 @@ export class RelayLink {
     this.plane.counters[this.row + COLUMN.queued_bytes] = this.queuedBytes;
     this.plane.counters[this.row + COLUMN.queued_fds] = this.queuedFds;
     this.plane.queuedChanged(bytes, fds);
-    if (this.parked.size > 0 && !this.overBudget) this.unpark();
+    this.resumeParked();
   }
 
   get overBudget(): boolean {
@@ -238,9 +271,27 @@ export class RelayLink {
     return this.queuedBytes > SMALL_CHUNK_BYTES || this.queuedFds > 0;
   }
 
+  /**
+   * Lets sessions go on that stopped for a budget: at once when there is clear room. At the
+   * very edge each byte that leaves would wake thousands for one of them, so they look
+   * again a little later.
+   */
+  private resumeParked(): void {
+    if (this.parked.size === 0 || this.overBudget) return;
+    if (this.queuedBytes <= LINK_QUEUE_RESUME && this.queuedFds <= LINK_FDS_RESUME) this.unpark();
+    else if (this.lookAgain.index < 0)
+      this.plane.reactor.timers.arm(this.lookAgain, this.plane.reactor.now + PARKED_LOOK_MS);
+  }
+
   /** Bytes to ask for in one receive: less when much of the link's budget is used. */
   get readSize(): number {
     return this.queuedBytes > LINK_QUEUE_SOFT ? SMALL_CHUNK_BYTES : READ_BYTES;
+  }
+
+  /** The same for the straight path, where large pieces do not pass through our memory. */
+  get pumpSize(): number {
+    if (this.queuedBytes > LINK_QUEUE_SOFT) return SMALL_CHUNK_BYTES;
+    return this.exact === 1 && this.plane.splices ? CHUNK_BYTES : READ_BYTES;
   }
 
   park(session: RelaySession): void {
@@ -248,6 +299,7 @@ export class RelayLink {
   }
 
   private unpark(): void {
+    this.plane.reactor.timers.cancel(this.lookAgain);
     const sessions = [...this.parked];
     this.parked.clear();
     this.plane.reactor.defer(() => {
@@ -257,7 +309,7 @@ export class RelayLink {
 
   /** The daemon's whole budget has room again. */
   budgetFreed(): void {
-    if (this.parked.size > 0 && !this.overBudget) this.unpark();
+    this.resumeParked();
   }
 
   // ---- records ----
@@ -304,17 +356,25 @@ export class RelayLink {
   }
 
   configure(config: unknown): void {
-    this.handler.configure(config);
+    this.ofHandler((handler) => handler.configure(config));
     for (const session of [...this.sessions]) session.configure(config);
+  }
+
+  /** What a handler throws is a bug of ours, and no reason to stop mediating for everybody. */
+  private ofHandler(call: (handler: LinkHandler) => void): void {
+    try {
+      call(this.handler);
+    } catch (error) {
+      this.sessionError(error);
+    }
   }
 
   close(): void {
     this.closed = true;
     this.plane.reactor.forget(this.listenFd);
     pvx.pvx_close(this.listenFd);
-    this.plane.reactor.timers.cancel(this.redial);
-    this.plane.reactor.timers.cancel(this.resume);
+    for (const timer of [this.redial, this.resume, this.lookAgain]) this.plane.reactor.timers.cancel(timer);
     for (const session of [...this.sessions]) session.close("the link was removed");
-    this.handler.close();
+    this.ofHandler((handler) => handler.close());
   }
 }

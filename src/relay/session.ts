@@ -3,254 +3,17 @@
  * both directions, through a filter or straight.
  *
  * Life: accepted -> dialling (held while the provider is not there) -> connected ->
- * half-open (one side has ended) -> closed. Backpressure: a side is not read while
- * anything waits for the other one. Every path ends in `close`, which closes both
- * sockets and every fd in the queues exactly once.
+ * half-open (one side has ended) -> closed. Every path ends in `close`, which closes
+ * both sockets, every fd in the queues and every fd that the filter still holds,
+ * each exactly once.
  */
-import { EAGAIN, ECONNRESET, errnoName } from "../sys/errno.ts";
-import {
-  EPOLLERR,
-  EPOLLET,
-  EPOLLHUP,
-  EPOLLIN,
-  EPOLLOUT,
-  EPOLLRDHUP,
-  MSG_CTRUNC,
-  MSG_TRUNC,
-  SHUT_RD,
-  SHUT_WR,
-  SO_PASSCRED,
-} from "../sys/flags.ts";
-import { Memory } from "../sys/memory.ts";
 import { pvx } from "../sys/shim.ts";
 import type { Chunk } from "./chunk.ts";
-import type { AuditRecord, Filter, LinkIdentity, PeerCredentials, Session, Sink } from "./filter.ts";
-import { CHUNK_BYTES, FDS_PER_MESSAGE_MAX, FINISH_MS, LINGER_MS, SESSION_QUEUE_MAX } from "./limits.ts";
-import { type FlushResult, Outgoing } from "./outgoing.ts";
-import type { EventHandler } from "./reactor.ts";
+import type { AuditRecord, Filter, LinkIdentity, PeerCredentials, Session } from "./filter.ts";
+import { FINISH_MS, LINGER_MS } from "./limits.ts";
 import type { RelayLink } from "./relay-link.ts";
+import { Side } from "./side.ts";
 import { Timer } from "./timers.ts";
-
-/** Scratch of the one data-plane thread for a receive. */
-const received = new Memory(FDS_PER_MESSAGE_MAX * 4);
-const receivedView = new Int32Array(received.buffer);
-const info = new Memory(32);
-const infoView = new Int32Array(info.buffer);
-const peekPage = new Memory(4096);
-const NO_FDS: readonly number[] = [];
-
-/** One socket of a session: reads for the session, and the queue towards this peer. */
-export class Side implements Sink, EventHandler {
-  fd = -1;
-  other!: Side;
-  readonly out: Outgoing;
-  /** The peer has shut its writing half and all of it has been read. */
-  ended = false;
-  /** Our writing half is to be shut once the queue is empty. */
-  endWanted = false;
-  /** Our writing half is shut, or the peer takes no more. */
-  shut = false;
-  private readonly session: RelaySession;
-  private readonly packets: boolean;
-  /** epoll mask in force; -1 before registration. */
-  private mask = -1;
-  private hungUp = false;
-
-  constructor(session: RelaySession, packets: boolean, maxFds: number) {
-    this.session = session;
-    this.packets = packets;
-    this.out = new Outgoing(session.owner.plane.chunks, packets, maxFds);
-  }
-
-  get queued(): number {
-    return this.out.bytes;
-  }
-
-  forward(start: number, end: number, fds?: readonly number[]): void {
-    const { chunk, chunkLength } = this.session;
-    if (chunk === undefined || start < 0 || start > end || end > chunkLength)
-      throw new RangeError(
-        `Cannot forward [${start}, ${end}) of a chunk of ${chunk === undefined ? 0 : chunkLength} bytes`,
-      );
-    if (this.shut || this.endWanted) {
-      this.session.closeFds(fds ?? NO_FDS);
-      return;
-    }
-    const { bytes, fdCount } = this.out;
-    this.out.forward(chunk, start, end, fds);
-    this.account(bytes, fdCount);
-  }
-
-  write(bytes: Uint8Array, fds?: readonly number[]): void {
-    if (this.shut || this.endWanted) {
-      this.session.closeFds(fds ?? NO_FDS);
-      return;
-    }
-    const before = this.out.bytes;
-    const { fdCount } = this.out;
-    this.out.write(bytes, fds);
-    this.account(before, fdCount);
-    this.session.touch();
-  }
-
-  end(): void {
-    this.endWanted = true;
-    this.session.touch();
-  }
-
-  private account(bytesBefore: number, fdsBefore: number): void {
-    this.session.owner.queuedChanged(this.out.bytes - bytesBefore, this.out.fdCount - fdsBefore);
-    if (this.out.bytes > SESSION_QUEUE_MAX)
-      this.session.abort(`more than ${SESSION_QUEUE_MAX} bytes wait for one peer`);
-  }
-
-  /** Registers with the reactor. Throws SysError. */
-  attach(fd: number): void {
-    this.fd = fd;
-    this.mask = this.wanted();
-    this.session.owner.plane.reactor.add(fd, this, this.mask);
-  }
-
-  /** A side is read unless it has ended or something waits for the other one. */
-  private get readable(): boolean {
-    const { session, other } = this;
-    if (this.ended || session.finishing || !session.connectedOrFiltered(this)) return false;
-    if (session.consumerPaused && this === session.downstream) return false;
-    if (other.shut && session.filter === undefined) return false;
-    return other.out.empty && this.out.bytes <= CHUNK_BYTES && !session.owner.overBudget;
-  }
-
-  private wanted(): number {
-    const read = this.readable ? EPOLLIN | EPOLLRDHUP : 0;
-    const write = this.out.empty ? 0 : EPOLLOUT;
-    // Hang-ups are reported whatever is asked for: edge-triggered when nothing is, or the loop would spin on them.
-    return read | write || EPOLLET;
-  }
-
-  /** Brings the epoll mask in line with what is wanted now. */
-  rearm(): void {
-    if (this.fd < 0) return;
-    const mask = this.wanted();
-    if (mask === this.mask) return;
-    this.mask = mask;
-    this.session.owner.plane.reactor.modify(this.fd, mask >>> 0);
-  }
-
-  onEvents(events: number): void {
-    const { session } = this;
-    if ((events & EPOLLHUP) !== 0) this.hungUp = true;
-    if ((events & EPOLLOUT) !== 0) this.flush();
-    if (session.closed) return;
-    if ((events & (EPOLLIN | EPOLLRDHUP | EPOLLHUP | EPOLLERR)) !== 0) {
-      if (this.readable) this.read((events & EPOLLRDHUP) !== 0);
-    }
-    session.settle();
-  }
-
-  /** The peer is gone in both directions and everything it sent has been read. */
-  get gone(): boolean {
-    return this.ended && (this.hungUp || this.shut);
-  }
-
-  private read(peerEnded: boolean): void {
-    const { session } = this;
-    const { plane } = session.owner;
-    const chunk = plane.chunks.current();
-    const size = session.owner.readSize;
-    let n: number;
-    if (this.packets) {
-      if (peerEnded) pvx.pvx_setsockopt_int(this.fd, SO_PASSCRED, 1);
-      n = pvx.pvx_recv(this.fd, chunk.address, chunk.length, received.address, info.address);
-    } else if (session.owner.handler.exactFdPosition)
-      n = pvx.pvx_recv_placed(this.fd, chunk.address, size, received.address, info.address, peekPage.address, 4096);
-    else n = pvx.pvx_recv(this.fd, chunk.address, size, received.address, info.address);
-    if (n < 0) {
-      if (n === -EAGAIN) return;
-      // ECONNRESET: the peer closed with our bytes unread. What it sent has been read by now (af_unix.c reads data first).
-      if (n !== -ECONNRESET) session.log("debug", `Cannot receive from the ${this.name}: recvmsg(): ${errnoName(n)}`);
-      this.hungUp = true;
-      this.onEnd();
-      return;
-    }
-    const flags = infoView[1]!;
-    const fds = infoView[0] === 0 ? NO_FDS : Array.from(receivedView.subarray(0, infoView[0]));
-    if ((flags & (MSG_CTRUNC | MSG_TRUNC)) !== 0) {
-      session.closeFds(fds);
-      const what =
-        (flags & MSG_TRUNC) !== 0 ? `a message larger than ${chunk.length} bytes` : "fds that were lost (MSG_CTRUNC)";
-      session.abort(`the ${this.name} sent ${what}`);
-      return;
-    }
-    // A seqpacket's empty message and the end both read as 0: only a message brings credentials with it.
-    if (n === 0 && (!this.packets || (peerEnded && infoView[2] === 0))) {
-      this.onEnd();
-      return;
-    }
-    session.arrived(this, chunk, n, fds);
-  }
-
-  private onEnd(): void {
-    if (this.ended) return;
-    this.ended = true;
-    this.session.sideEnded(this);
-  }
-
-  get name(): "consumer" | "provider" {
-    return this.session.downstream === this ? "consumer" : "provider";
-  }
-
-  /** Sends what is queued, and the end after it. */
-  flush(): void {
-    if (this.fd < 0) return;
-    if (!this.out.empty) {
-      const bytes = this.out.bytes;
-      const fds = this.out.fdCount;
-      const result: FlushResult = this.out.flush(this.fd);
-      this.session.owner.queuedChanged(this.out.bytes - bytes, this.out.fdCount - fds);
-      this.session.sent(this, bytes - this.out.bytes, fds - this.out.fdCount);
-      if (typeof result === "object") {
-        this.refuseMore(result.errno);
-        return;
-      }
-    }
-    if (this.out.empty && this.endWanted && !this.shut) {
-      this.shut = true;
-      pvx.pvx_shutdown(this.fd, SHUT_WR);
-    }
-  }
-
-  /** The peer reads no more: as between two sockets, its writer is told by EPIPE. */
-  private refuseMore(errno: number): void {
-    this.dropQueue();
-    this.shut = true;
-    const { other, session } = this;
-    if (errnoName(errno) !== "EPIPE" && errno !== ECONNRESET)
-      session.abort(`Cannot send to the ${this.name}: sendmsg(): ${errnoName(errno)}`);
-    else if (session.filter === undefined && other.fd >= 0) {
-      pvx.pvx_shutdown(other.fd, SHUT_RD);
-      other.ended = true;
-    }
-  }
-
-  dropQueue(): void {
-    this.session.owner.queuedChanged(-this.out.bytes, -this.out.fdCount);
-    this.out.drop();
-  }
-
-  /** Closes the socket and what is queued for it. */
-  close(): void {
-    this.dropQueue();
-    if (this.fd < 0) return;
-    this.session.owner.plane.reactor.forget(this.fd);
-    pvx.pvx_close(this.fd);
-    this.fd = -1;
-  }
-
-  /** Used by the straight path: sends from the receive buffer without queueing; returns what went, or -errno. */
-  sendStraight(chunk: Chunk, n: number): number {
-    return pvx.pvx_send(this.fd, chunk.address, 0, n);
-  }
-}
 
 export class RelaySession implements Session {
   readonly owner: RelayLink;
@@ -264,10 +27,17 @@ export class RelaySession implements Session {
   closed = false;
   finishing = false;
   consumerPaused = false;
+  /** One send, one message: as the link was when the session began. */
+  readonly packets: boolean;
   private connected = false;
   private dialling = false;
-  private inFilter = false;
+  /** The filter has asked for the dial from within a call, which begins when the call is over. */
+  private dialAsked = false;
+  /** Inside of a filter's call: what it asks for is done when it returns. */
+  private busy = false;
   private touched = false;
+  /** fds that the filter was given and has neither sent on nor closed. */
+  private lentFds: Set<number> | undefined;
   private finishReason = "";
   private abortReason: string | undefined;
   private timer: Timer | undefined;
@@ -276,18 +46,30 @@ export class RelaySession implements Session {
   private finishBy = 0;
   holdUntil = 0;
 
+  /** Throws when the session can't begin; the consumer's socket is then the caller's, and nothing else is left. */
   constructor(owner: RelayLink, fd: number, peer: PeerCredentials) {
     this.owner = owner;
     this.peer = peer;
-    const { packets, handler } = owner;
-    this.downstream = new Side(this, packets, handler.maxFdsPerMessage);
-    this.upstream = new Side(this, packets, handler.maxFdsPerMessage);
+    this.packets = owner.packets;
+    const { handler } = owner;
+    this.downstream = new Side(this, handler.maxFdsPerMessage);
+    this.upstream = new Side(this, handler.maxFdsPerMessage);
     this.downstream.other = this.upstream;
     this.upstream.other = this.downstream;
-    this.filter = handler.open(this);
-    this.downstream.attach(fd);
-    if (handler.dialsAtAccept) this.connectUpstream();
-    this.settle();
+    try {
+      this.busy = true;
+      this.filter = handler.open(this);
+      this.busy = false;
+      // The provider first: the consumer's place in epoll is then right from the start.
+      this.downstream.fd = fd;
+      if (handler.dialsAtAccept) this.connectUpstream();
+      this.dialWanted();
+      this.downstream.attach(fd);
+    } catch (error) {
+      this.downstream.fd = -1;
+      this.discard();
+      throw error;
+    }
   }
 
   get link(): LinkIdentity {
@@ -298,9 +80,11 @@ export class RelaySession implements Session {
     return this.owner.plane.reactor.now;
   }
 
-  /** Whether `side` may be read as far as the dial is concerned. */
-  connectedOrFiltered(side: Side): boolean {
-    return side === this.upstream ? this.connected : !this.dialling && (this.connected || this.filter !== undefined);
+  /** Whether `side` may be read as far as the session's state is concerned. */
+  reads(side: Side): boolean {
+    if (this.finishing) return false;
+    if (side === this.upstream) return this.connected;
+    return !this.consumerPaused && !this.dialling && (this.connected || this.filter !== undefined);
   }
 
   // ---- dialling ----
@@ -308,12 +92,24 @@ export class RelaySession implements Session {
   connectUpstream(): void {
     if (this.connected || this.dialling || this.closed || this.finishing) return;
     this.dialling = true;
-    this.owner.dial(this);
+    // A filter's callbacks never run inside of its own calls.
+    if (this.busy) this.dialAsked = true;
+    else this.owner.dial(this);
   }
 
-  /** The link has a connected socket for this session. */
+  private dialWanted(): void {
+    if (!this.dialAsked) return;
+    this.dialAsked = false;
+    if (!this.over) this.owner.dial(this);
+  }
+
+  /** The link has a connected socket for this session, which is the session's from here on. */
   dialled(fd: number): void {
     this.dialling = false;
+    if (this.over) {
+      pvx.pvx_close(fd);
+      return;
+    }
     this.connected = true;
     try {
       this.upstream.attach(fd);
@@ -329,6 +125,7 @@ export class RelaySession implements Session {
   /** The provider can't be reached, or not within the hold. */
   dialFailed(reason: string): void {
     this.dialling = false;
+    if (this.over) return;
     if (this.filter?.onUpstreamFailed === undefined) this.abort(reason);
     else this.guard((filter) => filter.onUpstreamFailed?.(reason));
     this.touch();
@@ -340,15 +137,15 @@ export class RelaySession implements Session {
 
   // ---- data ----
 
+  /** What a side has received and the pump has not sent on. */
   arrived(from: Side, chunk: Chunk, n: number, fds: readonly number[]): void {
-    const to = from.other;
-    this.owner.count(from === this.downstream ? "messages_in" : "messages_out", 1);
+    this.owner.arrived(from === this.downstream);
     if (this.lingerFrom !== 0) this.lingerFrom = this.now();
     if (this.filter === undefined) {
-      if (to.shut || to.endWanted) this.closeFds(fds);
-      else this.pump(to, chunk, n, fds);
+      this.pass(from.other, chunk, 0, n, fds);
       return;
     }
+    if (fds.length > 0) this.lend(fds);
     this.chunk = chunk;
     this.chunkLength = n;
     this.guard((filter) => {
@@ -359,30 +156,42 @@ export class RelaySession implements Session {
     this.flushBoth();
   }
 
-  /** The straight path: one receive, one send, nothing queued unless the kernel is full. */
-  private pump(to: Side, chunk: Chunk, n: number, fds: readonly number[]): void {
-    let done = 0;
-    if (fds.length === 0 && to.out.empty && to.out.credentials === undefined && !this.owner.packets) {
-      const sent = to.sendStraight(chunk, n);
-      if (sent === n) {
-        this.sent(to, n, 0);
-        return;
-      }
-      if (sent > 0) {
-        done = sent;
-        this.sent(to, sent, 0);
-      }
+  /** The straight path: `sent` of the `n` bytes have left already, the others are queued. */
+  pumped(from: Side, chunk: Chunk, n: number, sent: number, fds: readonly number[]): void {
+    this.owner.arrived(from === this.downstream);
+    if (this.lingerFrom !== 0) this.lingerFrom = this.now();
+    const to = from.other;
+    if (sent > 0) this.sent(to, sent, 0);
+    if (sent < n || fds.length > 0) this.pass(to, chunk, sent, n, fds);
+  }
+
+  private pass(to: Side, chunk: Chunk, start: number, end: number, fds: readonly number[]): void {
+    if (to.shut || to.endWanted) this.closeFds(fds);
+    else if (!to.out.fits(end - start, fds.length)) {
+      this.closeFds(fds);
+      this.abort(`${fds.length} fds came with ${end - start} bytes: more than this link passes`);
+    } else {
+      this.chunk = chunk;
+      this.chunkLength = end;
+      to.forward(start, end, fds);
+      this.chunk = undefined;
+      to.flush();
     }
-    this.chunk = chunk;
-    this.chunkLength = n;
-    to.forward(done, n, fds);
-    this.chunk = undefined;
-    to.flush();
   }
 
   sent(to: Side, bytes: number, fds: number): void {
-    if (bytes > 0) this.owner.count(to === this.upstream ? "bytes_in" : "bytes_out", bytes);
-    if (fds > 0) this.owner.count("fds", fds);
+    this.owner.passed(to === this.upstream, bytes, fds);
+    if (this.lingerFrom !== 0 && bytes > 0) this.lingerFrom = this.now();
+  }
+
+  private lend(fds: readonly number[]): void {
+    this.lentFds ??= new Set();
+    for (const fd of fds) this.lentFds.add(fd);
+  }
+
+  /** The filter has given these on. */
+  handOver(fds: readonly number[]): void {
+    if (this.lentFds !== undefined) for (const fd of fds) this.lentFds.delete(fd);
   }
 
   sideEnded(side: Side): void {
@@ -391,14 +200,19 @@ export class RelaySession implements Session {
     else if (this.filter !== undefined && side === this.upstream && this.filter.providerEnded !== undefined)
       this.guard((filter) => filter.providerEnded?.());
     else side.other.end();
-    this.lingerFrom = this.now();
+    this.halfOpen();
     this.flushBoth();
+  }
+
+  /** One direction is over: the other one must go on moving bytes, or the session ends (`LINGER_MS`). */
+  halfOpen(): void {
+    this.lingerFrom = this.now();
   }
 
   private flushBoth(): void {
     if (this.closed) return;
-    if (!this.finishing) this.upstream.flush();
-    if (!this.closed) this.downstream.flush();
+    this.upstream.flush();
+    this.downstream.flush();
   }
 
   // ---- what a filter may ask for ----
@@ -415,6 +229,9 @@ export class RelaySession implements Session {
     this.filter = undefined;
     this.filterDeadline = 0;
     this.consumerPaused = false;
+    // An end that the filter has kept to itself passes as well.
+    if (this.downstream.ended) this.upstream.end();
+    if (this.upstream.ended) this.downstream.end();
     this.touch();
   }
   finish(reason: string): void {
@@ -432,6 +249,7 @@ export class RelaySession implements Session {
     this.owner.denied(record);
   }
   closeFds(fds: readonly number[]): void {
+    this.handOver(fds);
     for (const fd of fds) pvx.pvx_close(fd);
   }
   log(level: "debug" | "info" | "warn", message: string): void {
@@ -444,13 +262,14 @@ export class RelaySession implements Session {
     this.upstream.out.credentials = this.peer;
   }
   configure(config: unknown): void {
+    if (this.closed) return;
     this.guard((filter) => filter.onConfig?.(config));
     this.settle();
   }
 
   /** Filters may act outside of the relay's own calls (owner tracking across sessions): settle at the end of the wakeup. */
   touch(): void {
-    if (this.touched || this.inFilter || this.closed) return;
+    if (this.touched || this.busy || this.closed) return;
     this.touched = true;
     this.owner.plane.reactor.defer(() => {
       this.touched = false;
@@ -462,16 +281,16 @@ export class RelaySession implements Session {
 
   /** Ends, or goes on, according to what the calls before have left. The last step of every wakeup of a session. */
   settle(): void {
-    if (this.closed || this.inFilter) return;
+    if (this.closed || this.busy) return;
+    const { downstream, upstream, owner } = this;
+    if (this.abortReason === undefined) this.flushBoth();
+    // A flush may have found a reason.
     if (this.abortReason !== undefined) {
       this.close(this.abortReason);
       return;
     }
-    this.flushBoth();
-    const { downstream, upstream } = this;
     if (this.finishing) {
-      upstream.dropQueue();
-      if (downstream.out.empty || downstream.shut) {
+      if (this.finished()) {
         this.close(this.finishReason);
         return;
       }
@@ -479,16 +298,37 @@ export class RelaySession implements Session {
       this.close("ended");
       return;
     }
-    if (this.abortReason !== undefined) {
-      this.close(this.abortReason);
-      return;
-    }
     downstream.out.settle();
     upstream.out.settle();
     downstream.rearm();
     upstream.rearm();
-    if (this.owner.overBudget) this.owner.park(this);
+    if (owner.overBudget) owner.park(this);
     this.armTimer();
+  }
+
+  /** The session is decided: no callback but `onClosed` follows. */
+  private get over(): boolean {
+    return this.closed || this.finishing || this.abortReason !== undefined;
+  }
+
+  /**
+   * The last words have reached the consumer's socket and it has ended as well. Until
+   * then it is read: a consumer that is still writing would be killed by SIGPIPE, or
+   * find ECONNRESET, before it came to read them.
+   */
+  private finished(): boolean {
+    const { downstream, upstream } = this;
+    if (this.dialling) {
+      this.dialling = false;
+      this.owner.unhold(this);
+    }
+    upstream.close();
+    if (downstream.shut && !downstream.endWanted) return true;
+    if (!downstream.endWanted) {
+      downstream.endWanted = true;
+      downstream.flush();
+    }
+    return downstream.gone || (downstream.shut && downstream.ended);
   }
 
   /** Nothing more can come or go. */
@@ -503,15 +343,13 @@ export class RelaySession implements Session {
   }
 
   private armTimer(): void {
-    let at = this.filterDeadline;
-    const sooner = (other: number) => {
-      if (other !== 0 && (at === 0 || other < at)) at = other;
-    };
-    sooner(this.finishBy);
-    if (this.dialling) sooner(this.holdUntil);
-    if (this.lingerFrom !== 0) sooner(this.lingerFrom + LINGER_MS);
+    let at = Number.POSITIVE_INFINITY;
+    if (this.filterDeadline !== 0) at = this.filterDeadline;
+    if (this.finishBy !== 0 && this.finishBy < at) at = this.finishBy;
+    if (this.dialling && this.holdUntil < at) at = this.holdUntil;
+    if (this.lingerFrom !== 0 && this.lingerFrom + LINGER_MS < at) at = this.lingerFrom + LINGER_MS;
     const { timers } = this.owner.plane.reactor;
-    if (at === 0) {
+    if (at === Number.POSITIVE_INFINITY) {
       if (this.timer !== undefined) timers.cancel(this.timer);
       return;
     }
@@ -522,7 +360,8 @@ export class RelaySession implements Session {
   private onTimer(): void {
     const now = this.now();
     const due = (at: number) => at !== 0 && at <= now;
-    if (due(this.finishBy)) this.abort(`${this.finishReason} (the consumer did not take the answer)`);
+    if (due(this.finishBy)) this.close(`${this.finishReason} (the consumer did not end by itself)`);
+    if (this.closed) return;
     if (this.dialling && due(this.holdUntil)) this.owner.giveUp(this);
     if (this.lingerFrom !== 0 && due(this.lingerFrom + LINGER_MS)) this.abort("half-open without a byte for too long");
     if (due(this.filterDeadline)) {
@@ -534,33 +373,41 @@ export class RelaySession implements Session {
 
   /** Calls into the filter. What it throws is a bug of ours: it ends this session and no other. */
   private guard(call: (filter: Filter) => void): void {
-    const { filter } = this;
-    if (filter === undefined || this.closed) return;
-    this.inFilter = true;
+    const { filter, busy } = this;
+    if (filter === undefined || this.over) return;
+    this.busy = true;
     try {
       call(filter);
     } catch (error) {
       this.owner.sessionError(error);
       this.abort("internal error");
     } finally {
-      this.inFilter = false;
+      this.busy = busy;
     }
+    if (!busy) this.dialWanted();
   }
 
   close(reason: string): void {
     if (this.closed) return;
     this.closed = true;
+    this.busy = false;
+    this.discard();
+    this.owner.sessionClosed(this, reason);
+  }
+
+  /** Gives back everything that the session holds. */
+  private discard(): void {
+    this.closed = true;
     if (this.timer !== undefined) this.owner.plane.reactor.timers.cancel(this.timer);
-    const { filter } = this;
-    if (filter?.onClosed !== undefined) {
-      try {
-        filter.onClosed();
-      } catch (error) {
-        this.owner.sessionError(error);
-      }
+    try {
+      this.filter?.onClosed?.();
+    } catch (error) {
+      this.owner.sessionError(error);
     }
+    // What a filter forgot, or held when it threw.
+    if (this.lentFds !== undefined) this.closeFds([...this.lentFds]);
     this.downstream.close();
     this.upstream.close();
-    this.owner.sessionClosed(this, reason);
+    this.owner.unhold(this);
   }
 }

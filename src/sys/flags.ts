@@ -58,6 +58,9 @@ export const SHUT_RDWR = 2;
 export const MSG_CTRUNC = 0x8;
 export const MSG_TRUNC = 0x20;
 
+/** fcntl(2), linux/fcntl.h */
+export const F_SETPIPE_SZ = 1031;
+
 export const EPOLL_CTL_ADD = 1;
 export const EPOLL_CTL_DEL = 2;
 export const EPOLL_CTL_MOD = 3;
