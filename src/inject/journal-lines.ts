@@ -26,7 +26,8 @@ export interface JournalEntry {
 }
 
 const id = v.pipe(v.number(), v.safeInteger(), v.minValue(1));
-const name = v.pipe(v.string(), v.regex(/^[^/\0]{1,255}$/), v.notValues([".", ".."]));
+/** Ours alone: what stands under such a name may be removed. */
+const temporary = v.pipe(v.string(), v.regex(/^\.pvx-[0-9a-f]{16}(\/[0-9a-f]{16})?$/));
 const number = v.pipe(v.string(), v.regex(/^\d{1,20}$/));
 
 const FACT = v.variant("op", [
@@ -39,7 +40,7 @@ const FACT = v.variant("op", [
     startTime: v.union([v.literal(""), number]),
     who: v.string(),
     path: v.pipe(v.string(), v.startsWith("/"), v.excludes("\0")),
-    temporary: name,
+    temporary,
     detail: v.optional(v.record(v.string(), v.string())),
   }),
   v.object({
@@ -49,7 +50,7 @@ const FACT = v.variant("op", [
     ino: number,
     born: v.pipe(v.string(), v.regex(/^(-?\d{1,20}\.\d{1,9})?$/)),
   }),
-  v.object({ op: v.literal("hidden"), id, temporary: name }),
+  v.object({ op: v.literal("hidden"), id, temporary }),
   v.object({ op: v.literal("removed"), id }),
 ]);
 

@@ -32,8 +32,8 @@ export class Journal {
   private readonly directory: string;
   private readonly boot: string;
   private readonly known = new Map<number, JournalEntry>();
-  /** Ids by place. */
-  private readonly places = new Map<string, Set<number>>();
+  /** Ids by process, then by path. */
+  private readonly processes = new Map<string, Map<string, Set<number>>>();
   private nextId = 1;
   private fd = -1;
   private size = 0;
@@ -58,7 +58,14 @@ export class Journal {
 
   /** What was recorded at `path` in that container; `pid` 0 and `startTime` "" for the host. */
   find(pid: number, startTime: string, path: string): readonly JournalEntry[] {
-    return [...(this.places.get(placeOf({ pid, startTime, path })) ?? [])].map((id) => this.known.get(id)!);
+    const ids = this.processes.get(processOf(pid, startTime))?.get(path) ?? [];
+    return [...ids].map((id) => this.known.get(id)!);
+  }
+
+  /** A container has ended: its mount namespace is gone, and all that was planted in it. Never throws. */
+  ended(pid: number, startTime: string): void {
+    for (const ids of this.processes.get(processOf(pid, startTime))?.values() ?? [])
+      for (const id of [...ids]) this.removed(id);
   }
 
   /** Before anything is made. Throws when it can't be written: then nothing may be made. */
@@ -118,19 +125,21 @@ export class Journal {
   private learnEntry(entry: JournalEntry): void {
     this.forget(entry.id);
     this.known.set(entry.id, entry);
-    const place = placeOf(entry);
-    const ids = this.places.get(place) ?? new Set();
-    this.places.set(place, ids.add(entry.id));
+    const process = processOf(entry.pid, entry.startTime);
+    const paths = this.processes.get(process) ?? new Map<string, Set<number>>();
+    this.processes.set(process, paths.set(entry.path, (paths.get(entry.path) ?? new Set()).add(entry.id)));
   }
 
   private forget(id: number): boolean {
     const entry = this.known.get(id);
     if (entry === undefined) return false;
     this.known.delete(id);
-    const place = placeOf(entry);
-    const ids = this.places.get(place);
+    const process = processOf(entry.pid, entry.startTime);
+    const paths = this.processes.get(process);
+    const ids = paths?.get(entry.path);
     ids?.delete(id);
-    if (ids?.size === 0) this.places.delete(place);
+    if (ids?.size === 0) paths!.delete(entry.path);
+    if (paths?.size === 0) this.processes.delete(process);
     return true;
   }
 
@@ -200,8 +209,7 @@ export class Journal {
   }
 }
 
-const placeOf = ({ pid, startTime, path }: Pick<JournalEntry, "pid" | "startTime" | "path">): string =>
-  `${pid} ${startTime} ${path}`;
+const processOf = (pid: number, startTime: string): string => `${pid} ${startTime}`;
 
 /** The file's text; "" when there is none. Refuses what is no regular file of ours with one name. */
 function readWhole(path: string): string {

@@ -33,11 +33,11 @@ const BIRTH = 0x800;
 /** Which argument of statx(2) is the result. */
 const OUT = 4;
 
-/** statx of `name` in the program's current directory, never following a link there. */
-export const statName = (name: string, mayFail = false): Step => ({
+/** statx of `name` in a directory (the program's current one where none is given), never following a link there. */
+export const statName = (name: string, mayFail = false, directory: Argument = AT_FDCWD): Step => ({
   call: `statx(${JSON.stringify(name)}, AT_SYMLINK_NOFOLLOW)`,
   nr: NR.statx,
-  args: [AT_FDCWD, name, AT_SYMLINK_NOFOLLOW, BASIC_AND_BIRTH, new Uint8Array(STATX_BYTES)],
+  args: [directory, name, AT_SYMLINK_NOFOLLOW, BASIC_AND_BIRTH, new Uint8Array(STATX_BYTES)],
   mayFail,
 });
 

@@ -6,13 +6,15 @@
  * planting the same target again replaces it in place. `sweep` removes the rest, once it
  * is known which links are still wanted.
  */
-import { S_IFSOCK } from "../sys/flags.ts";
+import { ENOENT } from "../sys/errno.ts";
+import { S_IFCHR, S_IFREG, S_IFSOCK } from "../sys/flags.ts";
 import { ProcessHandle } from "../sys/process.ts";
 import { pvx } from "../sys/shim.ts";
 import type { Journal, JournalEntry } from "./journal.ts";
+import { clearTemporary } from "./nook.ts";
 import { isKind } from "./object-id.ts";
-import { ContainerRoot } from "./root.ts";
-import { isTemporaryName, splitPath, unlinkIfSame, whatStands } from "./settle.ts";
+import { ContainerRoot, isErrno } from "./root.ts";
+import { splitPath } from "./settle.ts";
 import { removePlanted } from "./socket.ts";
 
 export interface Recovered {
@@ -59,9 +61,11 @@ export function recover(journal: Journal): Recovered {
 export type Remover = (root: ContainerRoot, entry: JournalEntry, journal: Journal) => string | undefined;
 
 const removeFile: Remover = (root, entry, journal) => {
-  if (entry.object !== undefined) return removePlanted(root, entry.path, entry.object, journal, entry.id);
-  journal.removed(entry.id);
-  return undefined;
+  const trouble =
+    entry.object === undefined ? undefined : removePlanted(root, entry.path, entry.object, journal, entry.id);
+  // Not found where it was: nobody wants it back.
+  if (trouble === undefined) journal.removed(entry.id);
+  return trouble;
 };
 
 /**
@@ -125,22 +129,25 @@ const whoAlone = (who: string): string => who.replace(/ \(pid \d+\)$/, "");
 
 /** True when something of ours stood under the entry's temporary name and is gone now. Throws when it can't be told. */
 function removeTemporary(root: ContainerRoot, entry: JournalEntry): boolean {
-  const { temporary, path, object } = entry;
-  if (!isTemporaryName(temporary)) return false;
+  const { temporary, path, object, kind } = entry;
   let directory: number;
   try {
     directory = root.openDirectory(splitPath(path).directory, false);
   } catch (error) {
-    if ((error as { errno?: number }).errno === 2) return false;
+    if (isErrno(error, ENOENT)) return false;
     throw error;
   }
   try {
-    if (object !== undefined) return unlinkIfSame(root, directory, temporary, object);
-    // Killed between bind and record: the name is ours, and only a socket is taken for what we made.
-    const stands = whatStands(root, directory, temporary);
-    if (stands === undefined || (entry.kind === "socket") !== isKind(stands, S_IFSOCK)) return false;
-    return unlinkIfSame(root, directory, temporary, stands);
+    // Killed between making it and its record: under a name of ours, and of the kind that we made, it is ours.
+    const outcome = clearTemporary(root, directory, temporary, object, (stat) =>
+      KINDS[kind].some((type) => isKind(stat, type)),
+    );
+    if (outcome === "unknown") throw new Error("no answer");
+    return outcome === "removed";
   } finally {
     pvx.pvx_close(directory);
   }
 }
+
+/** A mount's file is seen as what is mounted on it, once that is. */
+const KINDS = { socket: [S_IFSOCK], node: [S_IFCHR], mount: [S_IFREG, S_IFCHR] } as const;

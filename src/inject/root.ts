@@ -167,6 +167,14 @@ export class ContainerRoot {
     return { call, nr: NR.openat2, args: [root, path, openHow(flags, IN_ROOT), 24] };
   }
 
+  /** openat2(2) of one name in a directory, as a step; `resolve` must keep it there. */
+  openBelowStep(directory: Argument, name: string, flags: number, resolve: number): Step {
+    const call = `openat2(${JSON.stringify(name)}, RESOLVE_BENEATH|RESOLVE_NO_SYMLINKS)`;
+    if (this.pid === 0 && !hasOpenat2())
+      return { call, nr: NR.openat, args: [directory, name, flags | O_NOFOLLOW | O_CLOEXEC, 0] };
+    return { call, nr: NR.openat2, args: [directory, name, openHow(flags, resolve), 24] };
+  }
+
   /**
    * True when the dentry cache alone tells that `path` is `object`; false: not, or unknown.
    * Never waits, so it needs no guard: a few microseconds.
@@ -233,11 +241,8 @@ export class ContainerRoot {
 
   /** What was just made, and not a link that somebody put in its place. */
   private openMade(parent: number, name: string): Step {
-    const call = `openat2(${JSON.stringify(name)}, RESOLVE_BENEATH|RESOLVE_NO_SYMLINKS)`;
-    const flags = O_FIND_DIRECTORY | O_NOFOLLOW;
-    if (this.pid === 0 && !hasOpenat2()) return { call, nr: NR.openat, args: [result(parent), name, flags, 0] };
-    const how = openHow(flags, RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS);
-    return { call, nr: NR.openat2, args: [result(parent), name, how, 24] };
+    const resolve = RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS;
+    return this.openBelowStep(result(parent), name, O_FIND_DIRECTORY | O_NOFOLLOW, resolve);
   }
 }
 

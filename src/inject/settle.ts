@@ -5,27 +5,16 @@
  * Nothing is replaced but what is known to be ours, also when somebody swaps names
  * between two of our calls: an empty place is taken with RENAME_NOREPLACE, a place of
  * ours with RENAME_EXCHANGE and a look at what came out. What came out and is not ours
- * goes back. The one window that Linux leaves is between the last look at a temporary
- * name and its unlink, a microsecond or two: there is no unlink by fd.
+ * goes back.
  */
-import { randomBytes } from "node:crypto";
 import { EAGAIN, EBUSY, EEXIST, EINVAL, ENOENT, ESTALE } from "../sys/errno.ts";
-import { AT_FDCWD, O_NOFOLLOW, O_PATH, RENAME_EXCHANGE, RENAME_NOREPLACE } from "../sys/flags.ts";
+import { O_NOFOLLOW, O_PATH, RENAME_EXCHANGE, RENAME_NOREPLACE } from "../sys/flags.ts";
 import { type Argument, fd, NR, result, type Step } from "../sys/guarded.ts";
-import {
-  type ObjectIdentity,
-  type ObjectStat,
-  requireObject,
-  sameIdentity,
-  statName,
-  statOf,
-  statOpened,
-} from "./object-id.ts";
+import { makeNook, type NookName, newNookName, openNook, removeNook, statHere, unlinkIfSame } from "./nook.ts";
+import { type ObjectIdentity, requireObject, sameIdentity, statName, statOpened } from "./object-id.ts";
 import { type ContainerRoot, isErrno } from "./root.ts";
 
-/** `.pvx-` and 16 hex digits: a name that nobody has by chance. */
-export const temporaryName = (): string => `.pvx-${randomBytes(8).toString("hex")}`;
-export const isTemporaryName = (name: string): boolean => /^\.pvx-[0-9a-f]{16}$/.test(name);
+export { statHere as whatStands, temporaryName, unlinkIfSame } from "./nook.ts";
 
 /** "/run/nm/api.sock" as its directory and its name. Throws RangeError for a path that names no entry of a directory. */
 export function splitPath(path: string): { readonly directory: string; readonly name: string } {
@@ -42,30 +31,17 @@ export const enterDirectory = (directory: number): Step => ({
   args: [fd(directory)],
 });
 
-const rename = (from: string, to: string, flags: number): Step => ({
-  call: `renameat2(${JSON.stringify(from)}, ${JSON.stringify(to)}, ${flags === RENAME_EXCHANGE ? "RENAME_EXCHANGE" : "RENAME_NOREPLACE"})`,
+const FLAG_NAMES = { [RENAME_EXCHANGE]: "RENAME_EXCHANGE", [RENAME_NOREPLACE]: "RENAME_NOREPLACE" };
+const rename = (from: Argument, name: string, to: Argument, toName: string, flags: 1 | 2): Step => ({
+  call: `renameat2(${JSON.stringify(name)}, ${JSON.stringify(toName)}, ${FLAG_NAMES[flags]})`,
   nr: NR.renameat2,
-  args: [AT_FDCWD, from, AT_FDCWD, to, flags],
+  args: [from, name, to, toName, flags],
 });
-
-const unlink = (name: string): Step => ({
+const unlink = (directory: Argument, name: string): Step => ({
   call: `unlinkat(${JSON.stringify(name)})`,
   nr: NR.unlinkat,
-  args: [AT_FDCWD, name, 0],
+  args: [directory, name, 0],
 });
-
-/** What stands at `name`; undefined when nothing does. Throws SysError. */
-export function whatStands(root: ContainerRoot, directory: number, name: string): ObjectStat | undefined {
-  try {
-    return statOf(
-      root.run(() => [enterDirectory(directory), statName(name)]),
-      1,
-    );
-  } catch (error) {
-    if (isErrno(error, ENOENT)) return undefined;
-    throw error;
-  }
-}
 
 /** True when `path`, resolved in the root as the container does it, is `object`. Throws SysError when it can't be told. */
 export function standsAt(root: ContainerRoot, path: string, object: ObjectIdentity): boolean {
@@ -90,85 +66,121 @@ function standsSteps(root: ContainerRoot, top: Argument, path: string, object: O
 
 export interface Move {
   readonly root: ContainerRoot;
-  /** Fd of the directory that both names are in. */
+  /** Fd of the directory that `name` is in. */
   readonly directory: number;
   /** The whole path, for a last look at where the name leads. */
   readonly path: string;
   readonly name: string;
+  /** Fd of the directory that the temporary name is in; `directory` itself where absent. */
+  readonly from?: number;
   readonly temporary: string;
+  /** The name in `directory` of the nook that `from` is, to be removed when it is empty. */
+  readonly nook?: string;
   /** What stands under the temporary name. */
   readonly object: ObjectIdentity;
 }
 
+/** Why an object did not come into its place. */
+export class NotSettled extends Error {
+  /** It is unlinked. False: it may stand somewhere still. */
+  readonly gone: boolean;
+  constructor(cause: unknown, gone: boolean) {
+    super(cause instanceof Error ? cause.message : String(cause), { cause });
+    this.name = "NotSettled";
+    this.gone = gone;
+  }
+}
+
 /**
  * Makes `object` visible at `name`. `previous`: what stands there and is ours, to be
- * exchanged and removed; undefined when nothing may stand there. Throws an Error that says
- * what is in the way; the object is then under neither name, or not ours any more.
+ * exchanged and removed; undefined when nothing may stand there. Throws NotSettled, which
+ * says what is in the way.
  */
 export function settle(move: Move, previous: ObjectIdentity | undefined): void {
-  const { root, directory, name, temporary, object } = move;
+  const { root, directory, name, temporary, object, from = directory } = move;
   try {
     if (previous === undefined) takeEmptyPlace(move);
     else exchange(move, previous);
   } catch (error) {
-    unlinkIfSame(root, directory, name, object);
-    unlinkIfSame(root, directory, temporary, object);
-    throw error;
+    const inPlace = removeQuietly(root, directory, name, object);
+    const aside = unlinkIfSame(root, from, temporary, object);
+    if (previous !== undefined) unlinkIfSame(root, from, temporary, previous);
+    throw new NotSettled(error, inPlace || aside === "removed");
   }
-  // Not before the new one is known to be in place.
-  if (previous !== undefined) unlinkIfSame(root, directory, temporary, previous);
 }
 
-function takeEmptyPlace({ root, directory, path, name, temporary, object }: Move): void {
+function removeQuietly(root: ContainerRoot, directory: number, name: string, object: ObjectIdentity): boolean {
+  try {
+    return removeObject(root, directory, name, object);
+  } catch {
+    return false;
+  }
+}
+
+const TAKEN_OVER = "its directory or the temporary name in it was replaced meanwhile";
+const OCCUPIED = "something else was put there meanwhile";
+
+/** Steps after the object is in its place. */
+const tidySteps = ({ directory, nook }: Move): Step[] => (nook === undefined ? [] : [removeNook(fd(directory), nook)]);
+
+function takeEmptyPlace(move: Move): void {
+  const { root, directory, path, name, temporary, object, from = directory } = move;
   try {
     root.run((top) => {
-      const steps = [...root.identitySteps(), enterDirectory(directory), rename(temporary, name, RENAME_NOREPLACE)];
-      const renamed = steps.push(statName(name)) - 1;
-      steps.push(...requireObject(TAKEN_OVER, renamed, object, ESTALE));
-      return [...steps, ...standsSteps(root, top, path, object, steps.length)];
+      const to = fd(directory);
+      const steps = [...root.identitySteps(), rename(fd(from), temporary, to, name, RENAME_NOREPLACE)];
+      steps.push(statName(name, false, to));
+      steps.push(...requireObject(TAKEN_OVER, steps.length - 1, object, ESTALE));
+      steps.push(...standsSteps(root, top, path, object, steps.length));
+      return [...steps, ...tidySteps(move)];
     });
   } catch (error) {
-    if (isErrno(error, EEXIST)) throw new Error("something else was put there meanwhile");
+    if (isErrno(error, EEXIST)) throw new Error(OCCUPIED);
     if (isErrno(error, ESTALE) || isErrno(error, ENOENT)) throw new Error(TAKEN_OVER);
     throw error;
   }
 }
-const TAKEN_OVER = "its directory or the temporary name in it was replaced meanwhile";
 
 function exchange(move: Move, previous: ObjectIdentity): void {
-  const { root, directory, path, name, temporary, object } = move;
+  const { root, directory, path, name, temporary, object, from = directory } = move;
+  const [aside, place] = [fd(from), fd(directory)];
   try {
-    root.run(() => {
-      const steps = [...root.identitySteps(), enterDirectory(directory), statName(name)];
+    root.run((top) => {
+      const steps = [...root.identitySteps(), statName(name, false, place)];
       steps.push(...requireObject("what stands there is no longer ours", steps.length - 1, previous, EBUSY));
-      steps.push(rename(temporary, name, RENAME_EXCHANGE));
-      return steps;
+      steps.push(rename(aside, temporary, place, name, RENAME_EXCHANGE), statName(temporary, false, aside));
+      steps.push(...requireObject(OCCUPIED, steps.length - 1, previous, EAGAIN));
+      steps.push(...standsSteps(root, top, path, object, steps.length));
+      // Not before the new one is known to be in place.
+      return [...steps, { ...unlink(aside, temporary), mayFail: true }, ...tidySteps(move)];
     });
   } catch (error) {
-    if (!isErrno(error, EINVAL)) throw error;
-    // A file system without RENAME_EXCHANGE (jffs2): the place is empty for a moment.
-    removeObject(root, directory, name, previous);
-    takeEmptyPlace(move);
-    return;
+    if (isErrno(error, ESTALE) || isErrno(error, ENOENT)) throw new Error(TAKEN_OVER);
+    if (isErrno(error, EBUSY)) throw new Error("what stood there is no longer ours");
+    if (isErrno(error, EINVAL)) {
+      withoutExchange(move, previous);
+      return;
+    }
+    if (!isErrno(error, EAGAIN)) throw error;
+    // Swapped between the look and the exchange: what came out goes back to where it was.
+    root.run(() => [
+      ...root.identitySteps(),
+      { ...rename(aside, temporary, place, name, RENAME_EXCHANGE), mayFail: true },
+    ]);
+    throw new Error(OCCUPIED);
   }
-  const out = whatStands(root, directory, temporary);
-  if (out !== undefined && sameIdentity(out, previous)) {
-    if (standsAt(root, path, object)) return;
-    throw new Error(TAKEN_OVER);
-  }
-  // Swapped between the look and the exchange: what came out goes back to where it was.
-  root.run(() => [
-    ...root.identitySteps(),
-    enterDirectory(directory),
-    { ...rename(temporary, name, RENAME_EXCHANGE), mayFail: true },
-  ]);
-  throw new Error("something else was put there meanwhile");
+}
+
+/** A file system without RENAME_EXCHANGE (jffs2): the place is empty for a moment. */
+function withoutExchange(move: Move, previous: ObjectIdentity): void {
+  removeObject(move.root, move.directory, move.name, previous);
+  takeEmptyPlace(move);
 }
 
 /**
- * Takes `object` away from `name`: to a private name first, where it is looked at again.
- * False when something else, or nothing, stands there; that stays. `journaled` is told the
- * private name before it is used. Throws SysError.
+ * Takes `object` away from `name`: into a nook first, where it is looked at again. False
+ * when something else, or nothing, stands there; that stays. `journaled` is told the temporary
+ * name before it is used. Throws SysError.
  */
 export function removeObject(
   root: ContainerRoot,
@@ -177,41 +189,42 @@ export function removeObject(
   object: ObjectIdentity,
   journaled: (temporary: string) => void = () => {},
 ): boolean {
-  const found = whatStands(root, directory, name);
+  const found = statHere(root, directory, name);
   if (found === undefined || !sameIdentity(found, object)) return false;
-  const temporary = temporaryName();
-  journaled(temporary);
+  const names = newNookName();
+  const { nook, inner } = names;
+  const place = fd(directory);
+  journaled(names.recorded);
   try {
     root.run(() => {
-      const steps = [...root.identitySteps(), enterDirectory(directory), rename(name, temporary, RENAME_NOREPLACE)];
-      const at = steps.push(statName(temporary)) - 1;
-      steps.push(...requireObject("what stood there was swapped", at, object, EAGAIN), unlink(temporary));
-      return steps;
+      const steps = [...root.identitySteps(), ...makeNook(root, place, nook)];
+      const inside = result(steps.length - 1);
+      steps.push(rename(place, name, inside, inner, RENAME_NOREPLACE), statName(inner, false, inside));
+      steps.push(...requireObject("what stood there was swapped", steps.length - 1, object, EAGAIN));
+      return [...steps, unlink(inside, inner), removeNook(place, nook)];
     });
     return true;
   } catch (error) {
-    if (isErrno(error, ENOENT)) return false;
-    if (!isErrno(error, EAGAIN)) throw error;
-    root.run(() => [
-      ...root.identitySteps(),
-      enterDirectory(directory),
-      { ...rename(temporary, name, RENAME_NOREPLACE), mayFail: true },
-    ]);
+    if (!isErrno(error, EAGAIN) && !isErrno(error, ENOENT)) throw error;
+    putBack(root, directory, name, names);
     return false;
   }
 }
 
-/** Unlinks `name` if it is `object`: for temporary names of ours. Silent when it is not, or can't be told. */
-export function unlinkIfSame(root: ContainerRoot, directory: number, name: string, object: ObjectIdentity): boolean {
+/** What was moved to the nook and is not ours goes back, if its place is still empty; else it stays in the nook. */
+function putBack(root: ContainerRoot, directory: number, name: string, { nook, inner }: NookName): void {
+  const place = fd(directory);
   try {
     root.run(() => {
-      const steps = [...root.identitySteps(), enterDirectory(directory)];
-      const at = steps.push(statName(name)) - 1;
-      steps.push(...requireObject(`${name} is not ours`, at, object, ESTALE), unlink(name));
-      return steps;
+      const steps = [...root.identitySteps(), openNook(root, place, nook)];
+      const inside = result(steps.length - 1);
+      return [
+        ...steps,
+        { ...rename(inside, inner, place, name, RENAME_NOREPLACE), mayFail: true },
+        removeNook(place, nook),
+      ];
     });
-    return true;
-  } catch {
-    return false;
+  } catch (error) {
+    if (!isErrno(error, ENOENT)) throw error;
   }
 }

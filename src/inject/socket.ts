@@ -11,6 +11,7 @@ import { fd, NR, result } from "../sys/guarded.ts";
 import { pvx } from "../sys/shim.ts";
 import { ADDRESS_BYTES, listen, unixAddress, unixSocket } from "../sys/unix-socket.ts";
 import type { Journal } from "./journal.ts";
+import { clearTemporary, makeNook, type NookName, newNookName } from "./nook.ts";
 import {
   isKind,
   type ObjectIdentity,
@@ -22,12 +23,14 @@ import {
 } from "./object-id.ts";
 import type { ContainerRoot } from "./root.ts";
 import { isErrno } from "./root.ts";
-import { enterDirectory, removeObject, settle, splitPath, standsAt, temporaryName, unlinkIfSame } from "./settle.ts";
+import { NotSettled, removeObject, settle, splitPath, standsAt } from "./settle.ts";
 
 /** Connections that wait to be accepted: one reactor turn's worth under load; the kernel caps it at net.core.somaxconn. */
 const BACKLOG = 1024;
 /** Any uid in the container may connect: who may use a link is the graph's decision, not the file mode's. */
 const SOCKET_MODE = 0o666;
+/** Objects of ours that are remembered for one target; an attacker who moves them away makes us lose track of older ones. */
+const STALE_MAX = 8;
 /** Linux 4.20, net/unix/af_unix.c: an O_PATH fd of the inode that a socket is bound to. */
 const SIOCUNIXFILE = 0x89e0;
 
@@ -68,70 +71,100 @@ export function plantSocket(request: PlantRequest): PlantedSocket {
 
 function plantIn(request: PlantRequest, directory: number, name: string): PlantedSocket {
   const { root, target, journal } = request;
-  const temporary = temporaryName();
+  const names = newNookName();
   const { pid, startTime, who } = root;
-  const id = journal.intend({ kind: "socket", pid, startTime, who, path: target, temporary });
+  tidyEarlier(request, directory);
+  const id = journal.intend({ kind: "socket", pid, startTime, who, path: target, temporary: names.recorded });
   const socket = unixSocket(request.seqpacket ? SOCK_SEQPACKET : SOCK_STREAM);
-  let object: ObjectIdentity | undefined;
+  let bound: Bound | undefined;
   try {
     // The mode of the inode to come is the socket's own less the umask (unix_bind_bsd): no chmod by path follows.
     fchmodSync(socket, SOCKET_MODE);
-    const bound = bind(root, directory, name, temporary, socket);
-    object = bound.object;
-    const ours = whatIsOurs(request, bound.standing);
+    bound = bindInNook(root, directory, name, names, socket);
+    const { object, from, standing } = bound;
+    const ours = whatIsOurs(request, standing);
     listen(socket, BACKLOG);
     journal.planted(id, object);
-    settle({ root, directory, path: target, name, temporary, object }, ours);
-    forgetReplaced(request, id);
+    // From the exchange until it is unlinked the old one stands in the new one's nook.
+    if (ours?.journalId !== undefined) journal.hidden(ours.journalId, names.recorded);
+    const { nook, inner } = names;
+    settle({ root, directory, path: target, name, from, temporary: inner, nook, object }, ours?.object);
+    if (ours?.journalId !== undefined) journal.removed(ours.journalId);
+    const { dev, ino, born } = object;
+    return { listenFd: socket, dev, ino, born, path: target, journalId: id };
   } catch (error) {
-    if (object !== undefined) unlinkIfSame(root, directory, temporary, object);
     pvx.pvx_close(socket);
-    journal.removed(id);
+    const cleared = clearTemporary(root, directory, names.recorded, bound?.object, (stat) => isKind(stat, S_IFSOCK));
+    // What may still stand somewhere keeps its record: it is known as ours when it turns up.
+    const gone = error instanceof NotSettled ? error.gone : bound === undefined && cleared === "other";
+    if (gone || cleared === "removed") journal.removed(id);
     throw error;
+  } finally {
+    if (bound !== undefined) pvx.pvx_close(bound.from);
   }
-  const { dev, ino, born } = object;
-  return { listenFd: socket, dev, ino, born, path: target, journalId: id };
 }
 
-/** Binds under the temporary name. Tells the new inode, and what stands at the target. */
-function bind(root: ContainerRoot, directory: number, name: string, temporary: string, socket: number) {
+interface Bound {
+  readonly object: ObjectIdentity;
+  /** O_PATH fd of the nook. */
+  readonly from: number;
+  readonly standing: ObjectStat | undefined;
+}
+
+/** Makes the nook and binds in it. Tells the new inode, and what stands at the target. */
+function bindInNook(root: ContainerRoot, directory: number, name: string, names: NookName, socket: number): Bound {
+  const { nook, inner } = names;
   let at = 0;
   const program = root.run(() => {
-    const steps = [...root.identitySteps(), enterDirectory(directory)];
-    at = steps.length;
+    const [make, open] = makeNook(root, fd(directory), nook);
+    const steps = [...root.identitySteps(), statName(name, true, fd(directory)), make!, { ...open!, handsBack: true }];
+    at = steps.length - 3;
     return [
       ...steps,
-      statName(name, true),
-      {
-        call: `bind(${JSON.stringify(temporary)})`,
-        nr: NR.bind,
-        args: [fd(socket), unixAddress(temporary), ADDRESS_BYTES],
-      },
+      { call: `fchdir(${JSON.stringify(nook)})`, nr: NR.fchdir, args: [result(at + 2)] },
+      { call: "bind()", nr: NR.bind, args: [fd(socket), unixAddress(inner), ADDRESS_BYTES] },
       // By the socket, not by the name: that may be another object's already.
       { call: "ioctl(SIOCUNIXFILE)", nr: NR.ioctl, args: [fd(socket), SIOCUNIXFILE, 0], mayFail: true },
-      statOpened("statx(socket's inode)", result(at + 2), true),
-      statName(temporary),
+      statOpened("statx(socket's inode)", result(at + 5), true),
+      statName(inner),
     ];
   });
-  const object = statOf(program, at + 3) ?? statOf(program, at + 4)!;
+  const from = program.results[at + 2]!;
   const refused = program.results[at]!;
-  if (refused < 0 && refused !== -ENOENT) throw new SysError(`statx(${JSON.stringify(name)})`, refused);
-  return { object, standing: statOf(program, at) };
+  if (refused < 0 && refused !== -ENOENT) {
+    pvx.pvx_close(from);
+    throw new SysError(`statx(${JSON.stringify(name)})`, refused);
+  }
+  return { object: statOf(program, at + 6) ?? statOf(program, at + 7)!, from, standing: statOf(program, at) };
 }
 
 /** What stands at the target and may be replaced; undefined when the place is empty. Throws when it is somebody else's. */
 function whatIsOurs({ root, target, journal, previous }: PlantRequest, standing: ObjectStat | undefined) {
   if (standing === undefined) return undefined;
   if (!isKind(standing, S_IFSOCK)) throw new Error(`${kindName(standing.mode)} stands there`);
-  const recorded = journal.find(root.pid, root.startTime, target).map((entry) => entry.object);
-  const ours = [previous, ...recorded].find((object) => object !== undefined && sameIdentity(object, standing));
-  if (ours === undefined) throw new Error("a socket that is not ours stands there");
-  return ours;
+  const recorded = journal.find(root.pid, root.startTime, target).find((e) => isObject(e.object, standing));
+  if (recorded !== undefined) return { object: recorded.object!, journalId: recorded.id };
+  if (isObject(previous, standing)) return { object: previous!, journalId: undefined };
+  throw new Error("a socket that is not ours stands there");
 }
 
-/** Records of what stood here before: replaced now, or gone for long. */
-function forgetReplaced({ root, target, journal }: PlantRequest, id: number): void {
-  for (const entry of journal.find(root.pid, root.startTime, target)) if (entry.id !== id) journal.removed(entry.id);
+const isObject = (object: ObjectIdentity | undefined, stat: ObjectStat): boolean =>
+  object !== undefined && sameIdentity(object, stat);
+
+/**
+ * Records of what was planted for this target and is no longer there: moved away by the
+ * consumer, or not cleared away after a failure. They are kept, so that what turns up
+ * again is known as ours, and what they left beside the target is cleared.
+ */
+function tidyEarlier({ root, target, journal, previous }: PlantRequest, directory: number): void {
+  const stale = journal
+    .find(root.pid, root.startTime, target)
+    .filter((entry) => entry.kind === "socket" && entry.id !== previous?.journalId);
+  for (const { id } of stale.slice(0, -STALE_MAX)) journal.removed(id);
+  for (const { id, temporary, object } of stale.slice(-STALE_MAX)) {
+    const cleared = clearTemporary(root, directory, temporary, object, (stat) => isKind(stat, S_IFSOCK));
+    if (object === undefined && cleared !== "unknown") journal.removed(id);
+  }
 }
 
 export type SocketVerdict = { readonly state: "ok" } | { readonly state: "drifted"; readonly reason: string };
@@ -156,7 +189,10 @@ export function removeSocket(root: ContainerRoot, planted: PlantedSocket, journa
   return removePlanted(root, planted.path, planted, journal, planted.journalId);
 }
 
-/** As `removeSocket`, for any object at `path` that unlink(2) takes away. */
+/**
+ * As `removeSocket`, for any object at `path` that unlink(2) takes away. What is not found
+ * there keeps its record: a consumer that moved it away may move it back.
+ */
 export function removePlanted(
   root: ContainerRoot,
   path: string,
@@ -165,33 +201,32 @@ export function removePlanted(
   journalId: number,
 ): string | undefined {
   try {
-    // Its mount namespace, and all that stood there, went with the container.
-    if (root.alive) removeIn(root, path, object, (temporary) => journal.hidden(journalId, temporary));
-    journal.removed(journalId);
+    const removed = root.alive && removeAt(root, path, object, (temporary) => journal.hidden(journalId, temporary));
+    if (removed) journal.removed(journalId);
     return undefined;
   } catch (error) {
-    if (root.alive) return `Cannot remove ${path} in ${root.who}: ${wordsOf(error)}`;
-    journal.removed(journalId);
-    return undefined;
+    return root.alive ? `Cannot remove ${path} in ${root.who}: ${wordsOf(error)}` : undefined;
+  } finally {
+    if (!root.alive) journal.ended(root.pid, root.startTime);
   }
 }
 
-function removeIn(
+function removeAt(
   root: ContainerRoot,
   path: string,
   object: ObjectIdentity,
   journaled: (temporary: string) => void,
-): void {
+): boolean {
   const { directory, name } = splitPath(path);
   let opened: number;
   try {
     opened = root.openDirectory(directory, false);
   } catch (error) {
-    if (isErrno(error, ENOENT)) return;
+    if (isErrno(error, ENOENT)) return false;
     throw error;
   }
   try {
-    removeObject(root, opened, name, object, journaled);
+    return removeObject(root, opened, name, object, journaled);
   } finally {
     pvx.pvx_close(opened);
   }

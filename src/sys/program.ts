@@ -42,6 +42,7 @@ export const NR = {
   prctl: arm ? 167 : 157,
   statx: arm ? 291 : 332,
   fsopen: 430,
+  fsconfig: 431,
   fsmount: 432,
   fstatfs: arm ? 44 : 138,
   readlinkat: arm ? 78 : 267,

@@ -133,7 +133,7 @@ describe.skipIf(!here).each([
     await refusedUntil(
       "mkdir /run/ro; mount -t tmpfs -o ro none /run/ro",
       "/run/ro/a.sock",
-      /bind\(.*\): EROFS$/,
+      /mkdirat\(.*\): EROFS$/,
       "umount /run/ro",
     );
     await refusedUntil(

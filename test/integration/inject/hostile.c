@@ -5,6 +5,7 @@
  *   hostile deaf DIR        the same, but reads every request and answers none: who walks there can't even be killed
  *   hostile swap A B        exchanges A and B all the time
  *   hostile take DIR FILE   exchanges FILE with every temporary name (.pvx-...) that it sees in DIR
+ *   hostile deep DIR FILE   the same, with what it finds inside of the directories of such names
  *   hostile block PATH FILE moves FILE to PATH when nothing is there, and back
  *
  * Prints "ready", then goes on until killed. /dev/fuse must be there for the first two.
@@ -63,7 +64,8 @@ static void fuse(const char *dir, int deaf) {
 
 static void swap(const char *a, const char *b) {
   ready();
-  for (;;)
+  /* Without a pause the kernel's own path walk starts again and again (fs/dcache.c, d_alloc_parallel), and that is all there is to see. */
+  for (;; usleep((useconds_t)(rand() % 40)))
     if (renameat2(AT_FDCWD, a, AT_FDCWD, b, RENAME_EXCHANGE) < 0 && errno != ENOENT) die("exchange");
 }
 
@@ -92,6 +94,26 @@ static void block(const char *path, const char *file) {
   }
 }
 
+static void deep(const char *dir, const char *file) {
+  int top = open(dir, O_RDONLY | O_DIRECTORY);
+  ready();
+  for (;;) {
+    DIR *d = opendir(dir);
+    if (!d) continue;
+    for (struct dirent *e; (e = readdir(d));) {
+      if (strncmp(e->d_name, ".pvx-", 5)) continue;
+      int nook = openat(top, e->d_name, O_RDONLY | O_DIRECTORY);
+      if (nook < 0) continue;
+      DIR *inside = fdopendir(nook);
+      for (int i = 0; i < 50; i++, rewinddir(inside))
+        for (struct dirent *o; (o = readdir(inside));)
+          if (o->d_name[0] != '.') renameat2(AT_FDCWD, file, nook, o->d_name, RENAME_EXCHANGE);
+      closedir(inside);
+    }
+    closedir(d);
+  }
+}
+
 int main(int argc, char **argv) {
   const char *mode = argc > 2 ? argv[1] : "";
   if (!strcmp(mode, "mute")) fuse(argv[2], 0);
@@ -99,6 +121,7 @@ int main(int argc, char **argv) {
   if (argc < 4) return 2;
   if (!strcmp(mode, "swap")) swap(argv[2], argv[3]);
   if (!strcmp(mode, "take")) take(argv[2], argv[3]);
+  if (!strcmp(mode, "deep")) deep(argv[2], argv[3]);
   if (!strcmp(mode, "block")) block(argv[2], argv[3]);
   return 2;
 }
