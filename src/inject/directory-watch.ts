@@ -1,38 +1,121 @@
 /**
  * Tells when something comes to or goes from directories of a container (or the host):
- * inotify on the very directory that was resolved inside the root, so that no name of the
- * container's is followed by us. A directory that does not exist yet is waited for at its
- * nearest ancestor that does.
+ * inotify(7) on the very directory that was resolved inside the root, by fd, so that no
+ * name of the container's is followed by us. (fs.watch would turn the fd into a path of
+ * ours again.) A directory that does not exist yet is waited for at its nearest ancestor.
  *
  * A hint only: whoever is told looks again, and looks at each interval anyway, so an event
  * that is lost (a full queue, a directory that was replaced) costs seconds.
  */
-import { type FSWatcher, watch } from "node:fs";
+import { checked } from "../sys/errno.ts";
+import { cstring, Memory } from "../sys/memory.ts";
 import { pvx } from "../sys/shim.ts";
 import type { ContainerRoot } from "./root.ts";
 
 /** Directories of one link; a set needs three. */
 const WATCHES_MAX = 16;
-/** From an event to the call: a driver makes its nodes in quick succession. */
-const QUIET_MS = 20;
-/** Between two calls: what a container that touches its directory all the time can cost us. */
+/** Between two readings of the queue: what a container that touches its directory all the time can cost us. */
 const PAUSE_MS = 250;
+/** IN_ATTRIB | IN_MOVED_FROM | IN_MOVED_TO | IN_CREATE | IN_DELETE | IN_ONLYDIR */
+const MASK = 0x4 | 0x40 | 0x80 | 0x100 | 0x200 | 0x01000000;
+const IN_Q_OVERFLOW = 0x4000;
+const IN_IGNORED = 0x8000;
+/** struct inotify_event without its name */
+const HEADER = 16;
+
+type Listener = () => void;
+
+/** One inotify instance for all (fs.inotify.max_user_instances is 128 a user), with one watch an inode. */
+class Inotify {
+  private fd = -1;
+  private readonly listeners = new Map<number, Set<Listener>>();
+  private readonly buffer = new Memory(16 * 1024);
+  private armed = false;
+
+  /** Throws SysError. `directory`: any fd of it. Returns what ends the watch. */
+  watch(directory: number, listener: Listener): () => void {
+    if (this.fd < 0) this.fd = checked(pvx.pvx_inotify_init(), () => "inotify_init1()");
+    const id = checked(
+      pvx.pvx_inotify_add(this.fd, cstring(`/proc/self/fd/${directory}`), MASK),
+      () => "inotify_add_watch()",
+    );
+    const own: Listener = () => listener();
+    this.listeners.set(id, (this.listeners.get(id) ?? new Set()).add(own));
+    this.arm();
+    return () => {
+      const all = this.listeners.get(id);
+      if (all?.delete(own) !== true || all.size > 0) return;
+      this.listeners.delete(id);
+      pvx.pvx_inotify_remove(this.fd, id);
+    };
+  }
+
+  /**
+   * Waits for the next event without a poll: a duplicate of the fd is given to Bun's event loop
+   * as if it were a connected socket; at the first event Bun's recv fails with ENOTSOCK, and
+   * Bun closes it and says so (as in reconcile/process-watch.ts).
+   */
+  private arm(): void {
+    if (this.armed) return;
+    this.armed = true;
+    const fd = pvx.pvx_dup(this.fd);
+    if (fd < 0) {
+      this.again();
+      return;
+    }
+    const socket = { data() {}, error() {}, close: () => this.ready() };
+    Bun.connect({ fd, socket } as unknown as Bun.UnixSocketOptions<undefined>).then(
+      (connected) => connected.unref(),
+      () => {},
+    );
+  }
+
+  private ready(): void {
+    const told = this.read();
+    this.again();
+    for (const listener of told) listener();
+  }
+
+  private again(): void {
+    setTimeout(() => {
+      this.armed = false;
+      if (this.listeners.size > 0) this.arm();
+    }, PAUSE_MS).unref();
+  }
+
+  /** Empties the queue. Events of a watch that nobody has any more tell nobody. */
+  private read(): Set<Listener> {
+    const told = new Set<Listener>();
+    const view = new DataView(this.buffer.buffer);
+    for (;;) {
+      const n = pvx.pvx_read(this.fd, this.buffer.address, this.buffer.length);
+      if (n <= 0) return told;
+      for (let at = 0; at + HEADER <= n; at += HEADER + view.getUint32(at + 12, true)) {
+        const id = view.getInt32(at, true);
+        const mask = view.getUint32(at + 4, true);
+        const whose = (mask & IN_Q_OVERFLOW) !== 0 ? [...this.listeners.values()] : [this.listeners.get(id) ?? []];
+        for (const all of whose) for (const listener of all) told.add(listener);
+        if ((mask & IN_IGNORED) !== 0) this.listeners.delete(id);
+      }
+    }
+  }
+}
+
+const inotify = new Inotify();
 
 interface Watched {
   /** What is watched: the directory itself, or the ancestor that exists. */
   readonly at: string;
-  readonly watcher: FSWatcher;
+  stop(): void;
 }
 
 export class DirectoryWatch {
   private readonly root: ContainerRoot;
-  private readonly changed: () => void;
+  private readonly changed: Listener;
   private readonly watched = new Map<string, Watched>();
-  private timer: ReturnType<typeof setTimeout> | undefined;
-  private last = 0;
 
-  /** `root` stays the caller's. `changed` is called some time after one or many events, never after `close`. */
-  constructor(root: ContainerRoot, changed: () => void) {
+  /** `root` stays the caller's. `changed` is called soon after one or many events, at most four times a second, never after `close`. */
+  constructor(root: ContainerRoot, changed: Listener) {
     this.root = root;
     this.changed = changed;
   }
@@ -40,61 +123,43 @@ export class DirectoryWatch {
   /** Watches these directories and no others. Cheap where they are watched already. */
   follow(directories: readonly string[]): void {
     const wanted = directories.slice(0, WATCHES_MAX);
-    for (const [path, { watcher }] of this.watched)
+    for (const [path, watched] of this.watched)
       if (!wanted.includes(path)) {
-        watcher.close();
+        watched.stop();
         this.watched.delete(path);
       }
     for (const path of wanted) {
       const known = this.watched.get(path);
       if (known?.at === path) continue;
-      known?.watcher.close();
-      this.watched.delete(path);
       const found = this.nearest(path);
+      known?.stop();
+      this.watched.delete(path);
       if (found !== undefined) this.watched.set(path, found);
     }
   }
 
   close(): void {
-    for (const { watcher } of this.watched.values()) watcher.close();
+    for (const watched of this.watched.values()) watched.stop();
     this.watched.clear();
-    clearTimeout(this.timer);
-    this.timer = undefined;
   }
 
   private nearest(path: string): Watched | undefined {
     for (let at = path; ; at = at.slice(0, at.lastIndexOf("/")) || "/") {
       try {
-        return { at, watcher: this.watch(at) };
+        return { at, stop: this.watch(at) };
       } catch {
-        // Not there, or not to be watched (FUSE, no inotify instance left): the interval will do.
+        // Not there, or not to be watched (FUSE, no watch left): the interval will do.
       }
       if (at === "/") return undefined;
     }
   }
 
-  private watch(path: string): FSWatcher {
+  private watch(path: string): () => void {
     const directory = this.root.openDirectory(path, false);
     try {
-      const watcher = watch(`/proc/self/fd/${directory}`, { persistent: false }, () => this.event());
-      watcher.on("error", () => {});
-      return watcher;
+      return inotify.watch(directory, this.changed);
     } finally {
       pvx.pvx_close(directory);
     }
-  }
-
-  private event(): void {
-    if (this.timer !== undefined || this.watched.size === 0) return;
-    const now = performance.now();
-    this.timer = setTimeout(
-      () => {
-        this.timer = undefined;
-        this.last = performance.now();
-        if (this.watched.size > 0) this.changed();
-      },
-      Math.max(QUIET_MS, this.last + PAUSE_MS - now),
-    );
-    this.timer.unref();
   }
 }
