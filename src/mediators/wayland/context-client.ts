@@ -27,7 +27,8 @@ const BACKLOG = 128;
 /** Between looks at the compositor's answer, doubling: the first answer takes well below a millisecond. */
 const POLL_FIRST_MS = 1;
 const POLL_MAX_MS = 16;
-const READ_BYTES = 16 * 1024;
+/** One receive; and all requests of the conversation, two names of 4 KiB among them. */
+const IO_BYTES = 16 * 1024;
 /** unix(7): the kernel hands over at most 253 fds with a message. */
 const FDS_MAX = 253;
 
@@ -53,7 +54,10 @@ const sleep = (ms: number): Promise<void> => new Promise((resolve) => setTimeout
 class Conversation {
   private readonly fd: number;
   private readonly deadline: number;
-  private readonly input = new Memory(READ_BYTES);
+  // Fields, not locals: what the kernel is given an address of must stay referenced during the call.
+  private readonly input = new Memory(IO_BYTES);
+  private readonly output = new Memory(IO_BYTES);
+  private readonly iov = new Memory(16);
   private readonly fds = new Memory(FDS_MAX * 4);
   private readonly info = new Memory(32);
 
@@ -64,13 +68,12 @@ class Conversation {
 
   /** Undefined, or why not. The few hundred bytes fit into any socket buffer: what is cut short is an error. */
   send(bytes: Uint8Array, fds: readonly number[]): string | undefined {
-    const data = new Memory(bytes.length);
-    data.bytes.set(bytes);
-    const iov = new Memory(16);
-    new BigUint64Array(iov.buffer).set([BigInt(data.address), BigInt(bytes.length)]);
-    const list = new Memory(8);
-    new Int32Array(list.buffer).set(fds);
-    const n = pvx.pvx_sendv(this.fd, iov.address, 1, list.address, fds.length, null);
+    const { output, iov } = this;
+    if (bytes.length > output.length) return `a request of ${bytes.length} bytes is too long`;
+    output.bytes.set(bytes);
+    new BigUint64Array(iov.buffer).set([BigInt(output.address), BigInt(bytes.length)]);
+    new Int32Array(this.fds.buffer).set(fds);
+    const n = pvx.pvx_sendv(this.fd, iov.address, 1, this.fds.address, fds.length, null);
     if (n === bytes.length) return undefined;
     return n < 0 ? `sendmsg(): ${errnoName(n)}` : `sendmsg(): ${n} of ${bytes.length} bytes`;
   }
@@ -78,7 +81,7 @@ class Conversation {
   /** The compositor's next bytes, or why there are none. */
   async receive(): Promise<Uint8Array | { readonly reason: string; readonly hostile: boolean }> {
     for (let pause = POLL_FIRST_MS; ; pause = Math.min(2 * pause, POLL_MAX_MS)) {
-      const n = pvx.pvx_recv(this.fd, this.input.address, READ_BYTES, this.fds.address, this.info.address);
+      const n = pvx.pvx_recv(this.fd, this.input.address, IO_BYTES, this.fds.address, this.info.address);
       const [received = 0, flags = 0] = new Int32Array(this.info.buffer);
       if (n >= 0) for (const fd of new Int32Array(this.fds.buffer, 0, received)) pvx.pvx_close(fd);
       if (n > 0 && (received > 0 || (flags & MSG_CTRUNC) !== 0))
