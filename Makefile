@@ -51,7 +51,7 @@ test: build cross $(TEST_NATIVE) build/stamps/debian-test ## build, then every t
 demo: build $(TEST_NATIVE) build/stamps/debian-demo ## watch real containers talk through pv-xconnect (root)
 	@$(BUN) scripts/demo.ts
 
-bench: build build/bench/load build/stamps/debian-bench ## direct, pv-xconnect and socat side by side, with the bars
+bench: build $(BENCH_NATIVE) build/stamps/debian-bench ## direct, pv-xconnect and socat side by side, with the bars
 	@$(BUN) bench/all.ts
 
 cross: dist/pv-xconnect-x86_64 dist/pv-xconnect-aarch64 ## binaries for x86_64 and aarch64 (glibc) in dist/
@@ -124,7 +124,11 @@ build/test/peer: $(PEER) test/support/native/peer.h | build/stamps/debian-build
 	@mkdir -p $(@D)
 	$(CC) $(CFLAGS) -static -pthread -o $@.new $(PEER) && mv $@.new $@
 
-build/bench/load: bench/load.c | build/stamps/debian-build
+# Every C file of bench/ is one program, build/bench/<its name>.
+BENCH_C := $(wildcard bench/*.c bench/*/*.c)
+BENCH_NATIVE := $(patsubst %.c,build/bench/%,$(notdir $(BENCH_C)))
+vpath %.c $(sort $(dir $(BENCH_C)))
+$(BENCH_NATIVE): build/bench/%: %.c | build/stamps/debian-build
 	@mkdir -p $(@D)
 	$(CC) $(CFLAGS) -static -pthread -o $@.new $< && mv $@.new $@
 
