@@ -34,10 +34,10 @@ export class AnswerRelay {
 
   read(buffer: Uint8Array, length: number): void {
     const { reader, filter } = this;
-    const { pending, session } = filter;
+    const { pending } = filter;
     this.from = this.to = 0;
     reader.give(buffer, 0, length);
-    while (!session.closed) {
+    for (;;) {
       if (reader.idle) {
         if (reader.left === 0) break;
         if (pending.count === 0) {
@@ -139,9 +139,9 @@ export class AnswerRelay {
   /** Something came that no request asked for: whoever reads it might take it for the next answer. */
   private unasked(): void {
     this.flush();
-    const { session } = this.filter;
-    session.log("info", "The provider sent bytes that answer no request");
-    session.finish("the provider sent bytes that answer no request");
+    const { filter } = this;
+    filter.session.log("info", "The provider sent bytes that answer no request");
+    filter.end("the provider sent bytes that answer no request");
   }
 
   private fail(refusal: Refusal): void {
@@ -152,17 +152,16 @@ export class AnswerRelay {
   /** The provider has shut its writing half, or is gone: a unix socket does not tell which. */
   ended(): void {
     const { filter, reader } = this;
-    const { session } = filter;
     if (this.begun && reader.endsAtClose) {
       filter.reportAccess(filter.pending.oldest, this.status, reader.body.contentBytes);
       filter.pending.shift();
       this.begun = false;
-      session.finish("the answer ended with the connection");
-    } else if (filter.pending.count === 0) session.finish("the provider closed the connection");
+      filter.end("the answer ended with the connection");
+    } else if (filter.pending.count === 0) filter.end("the provider closed the connection");
     else if (this.begun) filter.providerFailed(ANSWER.noAnswer, "the provider closed the connection within an answer");
     // A kept connection that the provider closed just as it was used again: the client knows how to
     // repeat a request on a connection that closed on it, and does not for a 502 (RFC 9112 section 9.3.1).
-    else if (this.used && !reader.inHead && !filter.refusing) session.finish("the provider closed a kept connection");
+    else if (this.used && !reader.inHead && !filter.refusing) filter.end("the provider closed a kept connection");
     else filter.providerFailed(ANSWER.noAnswer, "the provider closed the connection without an answer");
   }
 

@@ -25,20 +25,14 @@ import { type Asked, PendingRequests } from "./pending.ts";
 import type { RestService } from "./service.ts";
 import { allowedProtocols } from "./upgrade.ts";
 
-/**
- * How long what a refused consumer still sends is read and thrown away, so that it gets to
- * its answer: closing a unix socket on unread bytes makes the peer's next send fail (unix(7)).
- */
-const DRAIN_MS = 2000;
-
 /** Requests are read and sent on. */
 const OPEN = 0;
 /** The last request has been read: what the consumer sends further is dropped. */
 const LAST = 1;
 /** As LAST, and a refusal waits for its turn. */
 const REFUSING = 2;
-/** Our own answer is out. */
-const DRAINING = 3;
+/** The last word has been said: `session.finish` was called. */
+const ENDED = 3;
 
 export class RestFilter implements Filter {
   readonly session: Session;
@@ -59,8 +53,6 @@ export class RestFilter implements Filter {
   private lastRequest = false;
   private consumerDone = false;
   private dialled = false;
-  /** Our own answer has been given: how long the consumer's further bytes are thrown away. */
-  private drainUntil = 0;
   private lastBytes: number;
   private headSince = 0;
   private normalPath: Uint8Array | undefined;
@@ -201,17 +193,16 @@ export class RestFilter implements Filter {
 
   consumerEnded(): void {
     this.consumerDone = true;
-    if (this.phase === DRAINING) this.session.finish("refused");
-    else if (this.held.length === 0) this.afterConsumer();
+    if (this.held.length === 0) this.afterConsumer();
     this.arm();
   }
 
   /** No further byte of the consumer will come. Its answers are still wanted: `nc -N`, shutdown(2). */
   private afterConsumer(): void {
-    if (this.phase === REFUSING || this.phase === DRAINING) return;
+    if (this.phase === REFUSING) return;
     if (this.requests.inBody) this.session.upstream.end();
     else if (this.requests.inHead) this.refuse(ANSWER.incomplete);
-    else if (this.pending.count === 0) this.session.finish("the consumer is done");
+    else if (this.pending.count === 0) this.end("the consumer is done");
   }
 
   // ---- the provider ----
@@ -221,12 +212,12 @@ export class RestFilter implements Filter {
     if (fds.length > 0) {
       this.refuseFds(fds, "provider");
       this.providerFailed(ANSWER.badAnswer, "the provider sent fds");
-    } else if (this.phase !== DRAINING) this.answers.read(buffer, length);
+    } else this.answers.read(buffer, length);
     this.arm();
   }
 
   providerEnded(): void {
-    if (this.phase !== DRAINING) this.answers.ended();
+    this.answers.ended();
     this.arm();
   }
 
@@ -241,17 +232,17 @@ export class RestFilter implements Filter {
    */
   answered(persists: boolean): boolean {
     this.pending.shift();
-    if (!persists) this.session.finish("answered");
+    if (!persists) this.end("answered");
     else if (this.phase === REFUSING) this.sendRefusal();
     else if (this.consumerDone && this.pending.count === 0 && this.held.length === 0 && !this.requests.inBody)
-      this.session.finish("answered");
-    return this.phase !== DRAINING && !this.session.closed;
+      this.end("answered");
+    return this.phase !== ENDED;
   }
 
   /** The provider can't be used any more. Its answer under way is cut; if there is none, the oldest request gets `answer`. */
   providerFailed(answer: Refusal, reason: string): void {
     this.session.log("info", `The connection to the provider ended: ${reason}`);
-    if (this.answers.begun || this.pending.count === 0) this.session.finish(reason);
+    if (this.answers.begun || this.pending.count === 0) this.end(reason);
     else this.answerOldest(answer);
   }
 
@@ -264,7 +255,7 @@ export class RestFilter implements Filter {
 
   /** The request under way is refused; nothing behind it is read. `asked`: where it is known. */
   private refuse(refusal: Refusal, rule = `http.${refusal.code}`, asked?: Asked): void {
-    if (this.phase === REFUSING || this.phase === DRAINING) return;
+    if (this.phase === REFUSING || this.phase === ENDED) return;
     const { method = null, path = null } = asked ?? {};
     this.session.deny({ action: "request", rule, asked: { refused: refusal.code, method, path } });
     this.phase = REFUSING;
@@ -280,8 +271,8 @@ export class RestFilter implements Filter {
     // A request refused in its body is itself among the pending ones: its head has gone on.
     if (this.bodyOpen) {
       if (this.pending.count > 1) return;
-      if (this.pending.count === 0) this.session.finish("refused behind its answer");
-      else if (this.answers.begun) this.session.finish("refused behind the beginning of its answer");
+      if (this.pending.count === 0) this.end("refused behind its answer");
+      else if (this.answers.begun) this.end("refused behind the beginning of its answer");
       else this.answerOldest(this.refusal!);
       return;
     }
@@ -301,16 +292,14 @@ export class RestFilter implements Filter {
   }
 
   private answerLast(answer: Refusal, bodyless: boolean): void {
-    const { session } = this;
-    this.phase = DRAINING;
-    this.drainUntil = session.now() + DRAIN_MS;
-    this.held.take();
-    session.pauseConsumer(false);
-    session.downstream.write(answerBytes(answer, bodyless));
-    session.downstream.end();
-    // The provider of a request that was refused in its body sees it end short.
-    if (this.dialled && this.bodyOpen) session.upstream.end();
-    if (this.consumerDone) session.finish(answer.code);
+    this.session.downstream.write(answerBytes(answer, bodyless));
+    this.end(`${answer.status} ${answer.code}`);
+  }
+
+  /** Nothing more is read or sent. The provider of a request whose body is under way sees it end short. */
+  end(reason: string): void {
+    this.phase = ENDED;
+    this.session.finish(reason);
   }
 
   private refuseFds(fds: readonly number[], side: string): void {
@@ -323,7 +312,6 @@ export class RestFilter implements Filter {
   /** When what is being waited for has taken too long. */
   private due(): number {
     const { timeouts } = this.service;
-    if (this.phase === DRAINING) return this.drainUntil;
     if (this.answers.begun) return this.lastBytes + timeouts.body;
     if (this.pending.count > 0) return this.lastBytes + timeouts.answer;
     if (this.requests.inHead) {
@@ -336,7 +324,7 @@ export class RestFilter implements Filter {
 
   /** Moves the deadline only to make it earlier: it is looked at again when it fires, so most calls cost one comparison. */
   private arm(): void {
-    if (this.over) return;
+    if (this.over || this.phase === ENDED) return;
     const due = this.due();
     if (this.armed !== 0 && this.armed <= due) return;
     this.armed = due;
@@ -350,13 +338,11 @@ export class RestFilter implements Filter {
   }
 
   private expire(): void {
-    const { session } = this;
-    if (this.phase === DRAINING) session.finish("refused");
-    else if (this.answers.begun) session.finish("the answer stood still for too long");
+    if (this.answers.begun) this.end("the answer stood still for too long");
     else if (this.waitsForBody()) this.refuse(ANSWER.slowBody);
     else if (this.pending.count > 0) this.providerFailed(ANSWER.slowAnswer, "no answer in time");
     else if (this.requests.inHead) this.refuse(ANSWER.slowHead);
-    else session.finish("idle");
+    else this.end("idle");
   }
 
   /** Whose turn is it? The consumer's, if all it sent has gone on and its body has not ended. */
@@ -381,7 +367,7 @@ export class RestFilter implements Filter {
     for (const asked of this.pending.all()) {
       // Without rules nobody noted what was asked: it can't be judged, so it can't go on.
       if (asked !== undefined && this.service.allows(asked)) continue;
-      this.session.finish("the policy no longer allows it");
+      this.end("the policy no longer allows it");
       return;
     }
   }
