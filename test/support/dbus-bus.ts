@@ -11,6 +11,13 @@ export const OPEN_POLICY = `
     <allow send_destination="*" eavesdrop="true"/><allow receive_sender="*" eavesdrop="true"/>
   </policy>`;
 
+/** The accounts of the provider: roles of the documents, and one of the hosted bus's range. */
+export const PASSWD = `root:x:0:0:root:/root:/bin/sh
+operator:x:1001:1001::/:/bin/false
+hosted:x:90003:90003::/:/bin/false
+nobody:x:65534:65534:nobody:/:/bin/false
+`;
+
 export class Bus {
   readonly directory: string;
   readonly socket: string;
@@ -38,7 +45,11 @@ export class Bus {
 ${options.policy ?? OPEN_POLICY}
 ${options.limits ?? ""}</busconfig>\n`,
     );
-    this.daemon = new Program(["dbus-daemon", `--config-file=${config}`, "--nofork", "--nopidfile", "--nosyslog"]);
+    const passwd = join(this.directory, "passwd");
+    writeFileSync(passwd, PASSWD);
+    // A passwd of its own: dbus-daemon refuses a uid that has no account, whatever its policy says.
+    const start = `mount --bind ${passwd} /etc/passwd && exec dbus-daemon --config-file=${config} --nofork --nopidfile --nosyslog`;
+    this.daemon = new Program(["unshare", "--mount", "--propagation", "private", "sh", "-c", start]);
   }
 
   get address(): string {
