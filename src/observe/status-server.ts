@@ -9,6 +9,8 @@ import { OPEN_METRICS_TYPE } from "./open-metrics.ts";
 export interface StatusProviders {
   status(): unknown;
   metrics(): string;
+  /** What links in learn mode have used, as a policy. */
+  learned(): unknown;
   /** Resolves when the new policy and graph are in force; the answer tells what was wrong, if anything. */
   reload(): Promise<unknown>;
   readonly audit: AuditStream;
@@ -76,7 +78,11 @@ export class StatusServer {
     chmodSync(path, 0o600);
   }
 
-  private async answer(request: Request, providers: StatusProviders, server: { timeout(r: Request, s: number): void }): Promise<Response> {
+  private async answer(
+    request: Request,
+    providers: StatusProviders,
+    server: { timeout(r: Request, s: number): void },
+  ): Promise<Response> {
     const { pathname, searchParams } = new URL(request.url);
     const wants = `${request.method} ${pathname}`;
     switch (wants) {
@@ -87,12 +93,17 @@ export class StatusServer {
       case "GET /audit":
         server.timeout(request, 0);
         return auditResponse(providers.audit, searchParams.get("follow") !== "0", this.streams);
+      case "GET /learned":
+        return json(providers.learned());
       case "POST /reload":
         return json(await providers.reload());
     }
-    const known = ["/status", "/metrics", "/audit", "/reload"].includes(pathname);
+    const known = ["/status", "/metrics", "/audit", "/learned", "/reload"].includes(pathname);
     return json(
-      { error: known ? "Method not allowed" : "Not found", detail: "GET /status, GET /metrics, GET /audit, POST /reload" },
+      {
+        error: known ? "Method not allowed" : "Not found",
+        detail: "GET /status, GET /metrics, GET /audit, GET /learned, POST /reload",
+      },
       known ? 405 : 404,
     );
   }
