@@ -12,9 +12,9 @@ import { ProviderFiles } from "../../devices/provider-files.ts";
 import { Sysfs } from "../../devices/sysfs.ts";
 import type { Link } from "../../graph/link.ts";
 import { type PlantedNode, removeNode, verifyNode } from "../../inject/devnode.ts";
-import { DirectoryWatch } from "../../inject/directory-watch.ts";
 import type { Journal } from "../../inject/journal.ts";
 import { ContainerRoot } from "../../inject/root.ts";
+import { RootWatch } from "../../inject/root-watch.ts";
 import type { Log } from "../../observe/log.ts";
 import { type DeviceGrant, decideDeviceLink } from "../../policy/drm.ts";
 import type { ServicePolicy } from "../../policy/schema.ts";
@@ -42,7 +42,7 @@ export interface DevicePlanted extends Planted {
   readonly root: ContainerRoot;
   readonly source: ProviderFiles;
   readonly nodes: Map<string, LinkNode>;
-  readonly watch: DirectoryWatch;
+  readonly watch: RootWatch;
   /** What the link names and was not there at the last look. */
   missing: readonly string[];
 }
@@ -86,7 +86,7 @@ export class DeviceMediator implements Mediator<DeviceConfig, DevicePlanted> {
   async establish(link: Link, config: DeviceConfig, previous: DevicePlanted | undefined): Promise<DevicePlanted> {
     const ends = openEnds(link);
     const { consumer, provider, root, source } = ends;
-    const watch = new DirectoryWatch(source.root, () => this.services.changed(link.key));
+    const watch = new RootWatch(source.root, () => this.services.changed(link.key));
     try {
       const found = this.find(source, link, config);
       watch.follow(found.watch);

@@ -109,7 +109,7 @@ interface Watched {
   stop(): void;
 }
 
-export class DirectoryWatch {
+export class RootWatch {
   private readonly root: ContainerRoot;
   private readonly changed: Listener;
   private readonly watched = new Map<string, Watched>();
