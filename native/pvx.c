@@ -26,7 +26,7 @@ typedef __u8 u8;
 #define API __attribute__((visibility("default")))
 
 /* errno values that the shim itself gives or looks at; the same on both architectures (asm-generic/errno.h) */
-enum { E_INTR = 4, E_AGAIN = 11, E_INVAL = 22, E_MFILE = 24, E_DEADLK = 35, E_NOSYS = 38, E_TIMEDOUT = 110, E_NAMETOOLONG = 36, E_PERM = 1 };
+enum { E_INTR = 4, E_AGAIN = 11, E_FAULT = 14, E_INVAL = 22, E_MFILE = 24, E_DEADLK = 35, E_NOSYS = 38, E_TIMEDOUT = 110, E_NAMETOOLONG = 36, E_PERM = 1 };
 
 #if defined(__x86_64__)
 static inline i64 sys6(i64 nr, i64 a, i64 b, i64 c, i64 d, i64 e, i64 f)
@@ -332,79 +332,80 @@ API i32 pvx_recv_packet(i32 fd, void *to, u32 n, i32 *fds, i32 *info)
 	return r;
 }
 
-/* Peeks at up to n bytes without keeping them: 1 when they include a message with fds (no control room: MSG_CTRUNC). */
+/*
+ * Peeks at whole messages (skbs) of a stream, as many as fit into n bytes, up to and
+ * including the first with fds: returns their bytes, *carries tells whether the last
+ * has fds (no control room: MSG_CTRUNC). -EFAULT: the very first does not fit.
+ *
+ * The bytes land on one cache-hot page again and again; only their number counts.
+ * Behind them stands an address that faults: the kernel copies a message before it
+ * looks for its fds, and stops, without it, at one that it can't copy whole
+ * (net/unix/af_unix.c, unix_stream_read_generic; net/core/datagram.c,
+ * skb_copy_datagram_iter). Without that it would go on, its room used up, through
+ * the whole queue, and tell of fds that come much later.
+ */
+enum { PEEK_PIECES = 64 };
+
 static i64 peek(i32 fd, u8 *page, u32 page_size, u32 n, i32 *carries)
 {
-	struct iovec_abi iov[64];
+	struct iovec_abi iov[PEEK_PIECES + 1];
 	struct msghdr_abi m;
 	u32 count = 0;
 	memset(&m, 0, sizeof m);
-	/* All of it lands on one cache-hot page: only what stands in the queue counts. */
-	while (n > 0 && count < 64) {
+	while (n > 0 && count < PEEK_PIECES) {
 		u32 step = n < page_size ? n : page_size;
 		iov[count].base = page;
 		iov[count].len = step;
 		n -= step;
 		count++;
 	}
+	iov[count].base = (void *)8; /* below vm.mmap_min_addr */
+	iov[count].len = 1 << 20;
 	m.iov = iov;
-	m.iovlen = count;
+	m.iovlen = count + 1;
 	i64 r = S3(__NR_recvmsg, fd, &m, MSG_DONTWAIT_ | MSG_PEEK_);
 	*carries = r >= 0 && (m.flags & MSG_CTRUNC_) != 0;
 	return r;
 }
 
-/* How many of the first `seen` bytes, just peeked, come before the first message with fds: 0 when it is the very first. */
-static i64 before_fds(i32 fd, u8 *page, u32 page_size, u32 seen)
-{
-	u32 low = 1, high = seen; /* the smallest length whose peek carries fds is in [low, high] */
-	while (low < high) {
-		i32 carries = 0;
-		u32 mid = low + (high - low) / 2;
-		i64 r = peek(fd, page, page_size, mid, &carries);
-		if (r < 0)
-			return r;
-		if (carries)
-			high = mid;
-		else
-			low = mid + 1;
-	}
-	return low - 1;
-}
-
 /*
  * How many bytes may be taken at once so that fds keep their place: the kernel glues
- * fd-less bytes to the message with fds that follows them (net/unix/af_unix.c,
- * unix_stream_read_generic), and where in them it began is lost. So: peek; when the
- * peeked bytes end in a message with fds, find its first byte by bisection. *with_fds
- * is set when the very next byte carries fds. 0: the peer has ended; -errno.
- * `page` is scratch of `page_size` (>= 4096) bytes; n <= 64 pages.
+ * fd-less bytes to the message with fds that follows them, and where in them it began
+ * is lost. *with_fds is set when the very next message has fds, or may have: at most
+ * that one is then taken, and its fds come with its first byte. 0: the peer has ended;
+ * -errno. `first` bytes are looked at first, which are all there are most of the time.
  */
-static i64 placed(i32 fd, u32 n, u8 *page, u32 page_size, i32 *with_fds)
+static i64 placed(i32 fd, u32 n, u32 first, u8 *page, u32 page_size, i32 *with_fds)
 {
-	i32 carries = 0;
+	i32 carries = 0, again = 0;
 	*with_fds = 0;
-	if (n > 64 * page_size)
-		n = 64 * page_size;
-	/* Most of what comes is small: one page shows all of it, and one iovec is cheaper than sixty-four. */
-	i64 seen = peek(fd, page, page_size, n < page_size ? n : page_size, &carries);
-	if (seen == page_size && !carries && n > page_size)
+	if (n > PEEK_PIECES * page_size)
+		n = PEEK_PIECES * page_size;
+	i64 seen = peek(fd, page, page_size, n < first ? n : first, &carries);
+	if (seen == -E_FAULT && first < n)
 		seen = peek(fd, page, page_size, n, &carries);
+	if (seen == -E_FAULT) {
+		*with_fds = 1;
+		return n;
+	}
 	if (seen <= 0 || !carries)
 		return seen;
-	i64 before = before_fds(fd, page, page_size, (u32)seen);
-	*with_fds = before == 0;
-	return before == 0 ? seen : before;
+	/* Without its last byte the message with fds does not fit any more: those before it are left. */
+	i64 before = seen == 1 ? -E_FAULT : peek(fd, page, page_size, (u32)seen - 1, &again);
+	/* User-mode emulators leave the faulting piece out: fds then come at or before their byte. */
+	*with_fds = before == -E_FAULT || again;
+	return *with_fds ? seen : before;
 }
 
 /*
  * Like pvx_recv, for streams, but never reads past the byte at which a message
  * with fds begins. The fds then come with the next call, at its first byte.
+ * `page` is scratch of `page_size` bytes; n <= 64 of it.
  */
 API i32 pvx_recv_placed(i32 fd, void *to, u32 n, i32 *fds, i32 *info, u8 *page, u32 page_size)
 {
 	i32 with_fds;
-	i64 want = placed(fd, n, page, page_size, &with_fds);
+	i64 want = placed(fd, n, page_size, page, page_size, &with_fds);
 	info[0] = info[1] = info[2] = 0;
 	if (want <= 0)
 		return (i32)want;
@@ -420,6 +421,7 @@ struct pump {
 	i32 sent;                  /* bytes of what was received that `to` took, or -errno when it took none */
 	i32 pipe_read, pipe_write; /* empty between calls; -1: do not splice */
 	u32 splice_from;           /* from this many bytes on */
+	u32 page_size;             /* of the scratch that peeks land on */
 };
 
 enum { SPLICE_NONBLOCK = 2 };
@@ -451,8 +453,8 @@ static i64 spliced(i32 from, i32 to, u8 *buffer, u32 want, struct pump *p)
  * One step of a relay between two streams: receives at most n bytes from `from` and
  * sends them to `to` when no fds came with them. Returns bytes received (0: ended,
  * -errno); p->sent of them have left already, the others are in `buffer` from
- * p->sent on. `exact`: fds keep their byte place (see `placed`), else they come at or
- * before it.
+ * p->sent on. exact: 0: fds come at or before their byte; else they keep their place
+ * (see `placed`); 2: and much is expected.
  */
 API i32 pvx_pump(i32 from, i32 to, u8 *buffer, u32 n, i32 *fds, struct pump *p, u8 *page, u32 exact)
 {
@@ -460,7 +462,7 @@ API i32 pvx_pump(i32 from, i32 to, u8 *buffer, u32 n, i32 *fds, struct pump *p, 
 	i64 r = n;
 	p->nfds = p->flags = p->has_credentials = p->sent = 0;
 	if (exact) {
-		r = placed(from, n, page, 4096, &with_fds);
+		r = placed(from, n, exact == 2 ? n : p->page_size, page, p->page_size, &with_fds);
 		if (r <= 0)
 			return (i32)r;
 	}
@@ -468,13 +470,14 @@ API i32 pvx_pump(i32 from, i32 to, u8 *buffer, u32 n, i32 *fds, struct pump *p, 
 		r = pvx_recv(from, buffer, (u32)r, fds, &p->nfds);
 		if (r <= 0 || p->nfds > 0 || (p->flags & MSG_CTRUNC_) != 0)
 			return (i32)r;
-	} else if (p->pipe_read >= 0 && r >= p->splice_from) {
-		i64 moved = spliced(from, to, buffer, (u32)r, p);
-		if (moved > 0)
-			return (i32)moved;
+	} else {
+		if (p->pipe_read >= 0 && r >= p->splice_from) {
+			i64 moved = spliced(from, to, buffer, (u32)r, p);
+			if (moved > 0)
+				return (i32)moved;
+		}
 		r = S6(__NR_recvfrom, from, buffer, r, MSG_DONTWAIT_, 0, 0);
-	} else
-		r = S6(__NR_recvfrom, from, buffer, r, MSG_DONTWAIT_, 0, 0);
+	}
 	if (r > 0)
 		p->sent = (i32)S6(__NR_sendto, to, buffer, r, MSG_DONTWAIT_ | MSG_NOSIGNAL_, 0, 0);
 	return (i32)r;

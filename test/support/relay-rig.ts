@@ -35,6 +35,7 @@ const fdRoomView = new Int32Array(fdRoom.buffer);
 const info = new Memory(64);
 const infoView = new Int32Array(info.buffer);
 const iov = new Memory(16);
+const page = new Memory(4096);
 
 export interface Got {
   /** As recvmsg(2): 0 at the end, -errno; undefined: nothing came in time. */
@@ -105,6 +106,19 @@ export class Peer {
       fds: [...fdRoomView.subarray(0, infoView[0])],
       flags: infoView[1]!,
     };
+  }
+
+  /** As `recv` on a stream, but never past the byte at which fds begin. */
+  async recvPlaced(most: number, ms = WAIT_MS): Promise<Got> {
+    const none = { bytes: new Uint8Array(0), fds: [], flags: 0 };
+    const end = performance.now() + ms;
+    for (;;) {
+      const n = pvx.pvx_recv_placed(this.fd, room.address, most, fdRoom.address, info.address, page.address, 4096);
+      if (n >= 0) return { n, bytes: room.bytes.slice(0, n), fds: [...fdRoomView.subarray(0, infoView[0])], flags: 0 };
+      if (n !== -EAGAIN) return { n, ...none };
+      if (performance.now() > end) return { n: undefined, ...none };
+      await Bun.sleep(1);
+    }
   }
 
   /** Bytes until there are `length` of them or the end; fds that came are closed and counted. */
@@ -275,6 +289,21 @@ export class Rig {
   connect(link: RigLink, type: number = SOCK_STREAM): Peer {
     const fd = unixSocket(type);
     checked(connectPath(fd, link.path), () => `connect(${link.path})`);
+    return new Peer(fd);
+  }
+
+  /** As `connect`, waiting while the backlog is full. */
+  async connectSoon(link: RigLink, type: number = SOCK_STREAM): Promise<Peer> {
+    const fd = unixSocket(type);
+    let r = connectPath(fd, link.path);
+    await this.until("the backlog has room", async () => {
+      if (r === -EAGAIN) {
+        await Bun.sleep(1);
+        r = connectPath(fd, link.path);
+      }
+      return r !== -EAGAIN;
+    });
+    checked(r, () => `connect(${link.path})`);
     return new Peer(fd);
   }
 
