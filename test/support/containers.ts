@@ -91,7 +91,8 @@ function runArguments(options: ContainerOptions): string[] {
   if (options.readonlyRoot) argv.push("--readonly-root");
   const binds = [...(options.binds ?? [])];
   if (options.hostPrograms) {
-    binds.push({ from: "/usr", to: "/usr" }, { from: "/etc", to: "/etc" });
+    // First, so that a test can put files of its own over them.
+    binds.unshift({ from: "/usr", to: "/usr" }, { from: "/etc", to: "/etc" });
     // Debian's merged /usr: the linker's path in every program's header goes through these.
     for (const name of ["bin", "sbin", "lib", "lib64"]) argv.push("--symlink", `usr/${name}:/${name}`);
   } else {
