@@ -8,7 +8,7 @@ import { Program } from "../test/support/program.ts";
 export const ROOT = join(import.meta.dir, "..");
 const LOAD = join(ROOT, "build/bench/load");
 /** PV_XCONNECT_BINARY: another build, to compare two. */
-const BINARY = process.env["PV_XCONNECT_BINARY"] ?? join(ROOT, "build/pv-xconnect");
+export const BINARY = process.env["PV_XCONNECT_BINARY"] ?? join(ROOT, "build/pv-xconnect");
 const READY_MS = 10_000;
 
 /** Resolves when something accepts at the path; false after `ms`. */

@@ -324,10 +324,11 @@ int main(int argc, char **argv) {
   double seconds = atof(argv[3]);
   int number = atoi(argc > 4 ? argv[4] : argv[3]);
   if (!strcmp(what, "serve")) return serve(path, argv[3]);
-  if (seconds <= 0 || number < 1) usage();
+  if (seconds <= 0) usage();
   if (!strcmp(what, "rtt")) return rtt(path, seconds);
-  if (!strcmp(what, "msgs") && argc > 4) return msgs(path, seconds, number);
   if (!strcmp(what, "stream")) return stream(path, seconds);
+  if (number < 1) usage();
+  if (!strcmp(what, "msgs") && argc > 4) return msgs(path, seconds, number);
   if (!strcmp(what, "conns") && argc > 4) return conns(path, seconds, number);
   if (!strcmp(what, "idle")) return hold(path, number, 1);
   if (!strcmp(what, "never-read")) return hold(path, number, 0);

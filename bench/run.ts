@@ -8,6 +8,7 @@
 import { parseArgs } from "node:util";
 import { Bed } from "./bed.ts";
 import { type Bar, type Memory, median, memoryOf, passes, printBars, printTable } from "./figures.ts";
+import { measureHealing } from "./heal.ts";
 
 const { values: flags } = parseArgs({
   options: {
@@ -126,7 +127,12 @@ function ratio(rounds: readonly Round[], measure: Measure, way: Way, by: Way): n
   return median(rounds.map((round) => round[way][measure] / round[by][measure]));
 }
 
-function barsOf(rounds: readonly Round[], memory: MemoryFigures, starts: readonly number[]): Bar[] {
+function barsOf(
+  rounds: readonly Round[],
+  memory: MemoryFigures,
+  starts: readonly number[],
+  healing: readonly number[],
+): Bar[] {
   const perSession = (memory.thousandIdle.anonymousKb - memory.idle.anonymousKb) / IDLE_SESSIONS;
   const neverReaders = (memory.neverReaders.anonymousKb - memory.beforeNeverReadersKb) / 1024;
   return [
@@ -168,6 +174,13 @@ function barsOf(rounds: readonly Round[], memory: MemoryFigures, starts: readonl
       unit: "MB",
     },
     { what: "start to first link", measured: median(starts), bar: 150, kind: "most", unit: "ms" },
+    {
+      what: "new pid in the graph to first byte, slowest",
+      measured: Math.max(...healing),
+      bar: 50,
+      kind: "most",
+      unit: "ms",
+    },
   ];
 }
 
@@ -213,10 +226,15 @@ try {
   const rounds = await measureRounds(bed);
   const memory = await measureMemory(bed);
   const starts = await measureStarts(bed);
-  const bars = barsOf(rounds, memory, starts);
+  const healing = await measureHealing(bed);
+  const bars = barsOf(rounds, memory, starts, healing);
   if (flags.json)
     console.log(
-      JSON.stringify({ rounds, memory, starts, bars: bars.map((bar) => ({ ...bar, pass: passes(bar) })) }, null, 2),
+      JSON.stringify(
+        { rounds, memory, starts, healing, bars: bars.map((bar) => ({ ...bar, pass: passes(bar) })) },
+        null,
+        2,
+      ),
     );
   else print(rounds, memory, bars);
 } finally {

@@ -24,7 +24,15 @@ const TRIES = 4;
 
 function pack(into) {
   for (let attempt = 1; ; attempt++) {
-    const options = ["pack", "--silent", "--fetch-timeout=600000", "--pack-destination", into, `${name}@${version}`];
+    const options = [
+      "pack",
+      "--silent",
+      "--prefer-offline",
+      "--fetch-timeout=600000",
+      "--pack-destination",
+      into,
+      `${name}@${version}`,
+    ];
     try {
       execFileSync("npm", options, { stdio: ["ignore", "ignore", "inherit"] });
       return;
