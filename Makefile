@@ -16,6 +16,7 @@ SOURCES := $(shell find src -name '*.ts' 2>/dev/null)
 BUILD_INPUTS := $(SOURCES) scripts/build.ts package.json tsconfig.json
 TEST_NATIVE := build/test/container build/test/peer
 NPM := node_modules/.installed
+DEBIAN := $(patsubst %,build/stamps/debian-%,build test cross demo bench)
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
@@ -29,7 +30,7 @@ help: ## this list
 	@sed -nE 's/^([a-z]+):.*## (.*)/  \1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 14
 	@echo; echo 'Fresh machine with Node/npm and make: everything else is installed by the targets.'
 
-setup: $(NPM) build/stamps/debian-build build/stamps/debian-test ## toolchain, npm and Debian packages, and nothing else
+setup: $(NPM) $(DEBIAN) $(BUN_x64) $(BUN_arm64) build/toolchain/koffi-linux-x64/package.json build/toolchain/koffi-linux-arm64/package.json ## toolchain, npm and Debian packages, and nothing else
 
 build: build/pv-xconnect ## the binary for this machine: build/pv-xconnect
 
