@@ -2,7 +2,7 @@
  * HTTP on `<state-dir>/status.sock`, mode 0600: what the daemon is doing, for people
  * and for scrapers on the device.
  */
-import { chmodSync, unlinkSync } from "node:fs";
+import { chmodSync, rmSync, unlinkSync } from "node:fs";
 import type { AuditEvent, AuditStream } from "./audit.ts";
 import { OPEN_METRICS_TYPE } from "./open-metrics.ts";
 
@@ -69,6 +69,8 @@ export class StatusServer {
 
   constructor(path: string, providers: StatusProviders) {
     this.path = path;
+    // The state directory is ours and locked: what stands there is a killed daemon's.
+    rmSync(path, { force: true });
     this.server = Bun.serve({
       unix: path,
       maxRequestBodySize: BODY_MAX,
