@@ -23,11 +23,11 @@ DEBIAN := $(patsubst %,build/stamps/debian-%,build test cross demo bench)
 .SECONDARY:
 # Two jobs at once would install Debian packages at once.
 .NOTPARALLEL:
-.PHONY: help setup build check format lint unit test demo bench cross install clean distclean
+.PHONY: help setup build check format lint unit test test-vkms demo bench cross install clean distclean
 
 help: ## this list
 	@echo 'pv-xconnect: make TARGET'; echo
-	@sed -nE 's/^([a-z]+):.*## (.*)/  \1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 14
+	@sed -nE 's/^([a-z-]+):.*## (.*)/  \1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 14
 	@echo; echo 'Fresh machine with Node/npm and make: everything else is installed by the targets.'
 
 setup: $(NPM) $(DEBIAN) $(BUN_x64) $(BUN_arm64) build/toolchain/koffi-linux-x64/package.json build/toolchain/koffi-linux-arm64/package.json ## toolchain, npm and Debian packages, and nothing else
@@ -48,6 +48,9 @@ unit: $(NPM) native ## unit and architecture tests
 
 test: build cross $(TEST_NATIVE) build/stamps/debian-test ## build, then every test: unit, property, contract, integration, e2e (root)
 	$(BUN) scripts/test.ts
+
+test-vkms: build $(TEST_NATIVE) build/stamps/debian-test build/stamps/debian-vkms ## the DRM tests on VKMS and virtio-gpu, in a small VM (root)
+	@test/vm/test-vkms.sh build/vm
 
 demo: build $(TEST_NATIVE) build/stamps/debian-demo ## watch real containers talk through pv-xconnect (root)
 	@$(BUN) scripts/demo.ts

@@ -18,6 +18,8 @@ mount -t overlay -o lowerdir=/host,upperdir=/rw/upper,workdir=/rw/work overlay /
 # In this order: the first DRM driver gets card0.
 for module in $(option modules | tr , ' '); do modprobe "$module" || give_up "cannot load $module"; done
 
+# Before /proc goes to the new root.
+shared=$(option shared)
 cd /root
 mkdir -p dev proc sys run tmp
 for folder in proc sys dev; do mount --move "/$folder" "/root/$folder"; done
@@ -25,9 +27,8 @@ mkdir -p dev/pts dev/shm
 mount -t devpts devpts dev/pts
 for folder in dev/shm run tmp; do mount -t tmpfs tmpfs "$folder"; done
 mount -t cgroup2 cgroup2 sys/fs/cgroup
-shared=/root$(option shared)
-mkdir -p "$shared"
-mount -t 9p -o trans=virtio,version=9p2000.L,msize=512000 shared "$shared" || give_up "no shared folder"
+mkdir -p "/root$shared"
+mount -t 9p -o trans=virtio,version=9p2000.L,msize=512000 shared "/root$shared" || give_up "no shared folder"
 ip link set lo up
 # switch_root and not chroot: whoever enters a mount namespace gets that namespace's root.
-exec switch_root /root /bin/sh "$(option shared)/pid1.sh"
+exec switch_root /root /bin/sh "$shared/pid1.sh"

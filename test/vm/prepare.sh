@@ -26,7 +26,8 @@ if [ ! -e "$tree/complete" ]; then
   rm -rf kernel-* source packages
   mkdir -p packages source
   # apt wants its own user to reach the folder; root's download prints a warning instead.
-  (cd packages && apt-get -q download "$image=$version" "linux-source-$series=$version" 2>/dev/null)
+  (cd packages && apt-get -q download "$image=$version" "linux-source-$series=$version" >apt.log 2>&1) ||
+    { cat packages/apt.log >&2; echo "Cannot prepare the VM: its kernel's packages can't be downloaded" >&2; exit 1; }
   DEBIAN_FRONTEND=noninteractive apt-get -q -y -o DPkg::Lock::Timeout=300 install --no-install-recommends "linux-headers-$release" >/dev/null 2>&1
   dpkg-deb -x packages/linux-image-*.deb "$tree"
   dpkg-deb --fsys-tarfile packages/linux-source-*.deb | tar -xOf - "./usr/src/linux-source-$series.tar.xz" |
@@ -59,7 +60,8 @@ if [ ! -e "$initrd" ] || [ "$here/init.sh" -nt "$initrd" ] || [ "$here/prepare.s
     cp "$from/$path" "$root/lib/modules/$release/$path"
     case $path in *.xz) unxz "$root/lib/modules/$release/$path" ;; esac
   done
-  cp "$from"/modules.{builtin,order} "$root/lib/modules/$release/"
+  cp "$from/modules.builtin" "$root/lib/modules/$release/"
+  : >"$root/lib/modules/$release/modules.order"
   busybox depmod -b "$root" "$release"
   (cd "$root" && find . | busybox cpio -o -H newc 2>/dev/null) | gzip -1 >"$initrd.new"
   mv "$initrd.new" "$initrd"
