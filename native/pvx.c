@@ -841,6 +841,8 @@ static i64 take_back(struct step *steps, u32 count, i32 ours, i32 keep)
 API i64 pvx_inline(struct step *steps, u32 count, i32 *failed)
 {
 	struct program p = { steps, count, -1, -1, 0, 0 };
+	for (u32 i = 0; i < count; i++)
+		steps[i].result = -E_TIMEDOUT;
 	run(&p);
 	*failed = p.failed;
 	return p.failed >= 0 ? steps[p.failed].result : 0;

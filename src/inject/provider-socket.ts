@@ -39,7 +39,7 @@ const IN_ROOT = RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS;
 const O_FIND = O_PATH | O_CLOEXEC;
 
 export interface Found {
-  /** O_PATH fd of the inode; stays the finder's, valid until its next call. */
+  /** O_PATH fd of the inode; stays the finder's, valid until `dropFresh` or its next call. */
   readonly fd: number;
   /** False: touch it under guard only. */
   readonly local: boolean;
@@ -92,7 +92,8 @@ export class SocketFinder {
     this.known = undefined;
   }
 
-  private dropFresh(): void {
+  /** The caller is done with what `find` gave. */
+  dropFresh(): void {
     if (this.fresh >= 0) pvx.pvx_close(this.fresh);
     this.fresh = -1;
   }

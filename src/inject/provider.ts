@@ -53,6 +53,12 @@ const PASSING: ReadonlySet<number> = new Set([
   ETIMEDOUT,
 ]);
 
+interface ConnectRefusal {
+  readonly retry: boolean;
+  readonly reason: string;
+  readonly errno?: number;
+}
+
 const stat = new QuickStat();
 
 export class ProviderDialer {
@@ -88,17 +94,22 @@ export class ProviderDialer {
   }
 
   /** The connected fd, or why not, with the errno of connect(2) where it came to that. */
-  connect(type: number): number | { readonly retry: boolean; readonly reason: string; readonly errno?: number } {
+  connect(type: number): number | ConnectRefusal {
     const found = this.finder.find(performance.now());
     if ("reason" in found) return { retry: found.retry, reason: `Cannot reach the provider: ${found.reason}` };
+    const result = this.connectAs(type, found);
+    this.finder.dropFresh();
+    if (typeof result === "object" && result.errno !== EAGAIN) this.finder.forget();
+    return result;
+  }
+
+  private connectAs(type: number, found: Found): number | ConnectRefusal {
     const fd = pvx.pvx_socket(type);
     if (fd < 0) return { retry: PASSING.has(-fd), reason: `Cannot reach the provider: socket(): ${errnoName(fd)}` };
     const r = this.connectFound(fd, found);
     if (r === 0) return fd;
     pvx.pvx_close(fd);
-    const refused = this.explain(r, found);
-    if (r !== -EAGAIN) this.finder.forget();
-    return refused;
+    return this.explain(r, found);
   }
 
   private connectFound(fd: number, found: Found): number {
@@ -109,7 +120,7 @@ export class ProviderDialer {
     return uid === undefined ? connectTo(fd, found.fd) : connectToAs(fd, found.fd, uid, gid);
   }
 
-  private explain(r: number, found: Found) {
+  private explain(r: number, found: Found): ConnectRefusal {
     const { pid, path, seqpacket, uid } = this.endpoint;
     const where = pid === 0 ? path : `${path} in process ${pid}`;
     const errno = -r;

@@ -126,6 +126,7 @@ function bindInNook(root: ContainerRoot, directory: number, name: string, names:
       // By the socket, not by the name: that may be another object's already.
       { call: "ioctl(SIOCUNIXFILE)", nr: NR.ioctl, args: [fd(socket), SIOCUNIXFILE, 0], mayFail: true },
       statOpened("statx(socket's inode)", result(at + 5), true),
+      { call: "close()", nr: NR.close, args: [result(at + 5)], mayFail: true },
       statName(inner),
     ];
   });
@@ -135,7 +136,7 @@ function bindInNook(root: ContainerRoot, directory: number, name: string, names:
     pvx.pvx_close(from);
     throw new SysError(`statx(${JSON.stringify(name)})`, refused);
   }
-  return { object: statOf(program, at + 6) ?? statOf(program, at + 7)!, from, standing: statOf(program, at) };
+  return { object: statOf(program, at + 6) ?? statOf(program, at + 8)!, from, standing: statOf(program, at) };
 }
 
 /** What stands at the target and may be replaced; undefined when the place is empty. Throws when it is somebody else's. */

@@ -164,8 +164,14 @@ const CHANGES_THE_CALLER: ReadonlySet<number> = new Set([
 ]);
 const OPENS: ReadonlySet<number> = new Set([NR.openat, NR.openat2, NR.openTree, NR.fsmount, NR.fsopen]);
 
-/** What dies with the child elsewhere is closed here. */
+/** What dies with the child elsewhere is closed here, but for what the steps closed themselves. */
 function closeOpened(steps: readonly Step[], block: Block, failed: boolean): void {
+  const closed = new Set<number>();
+  for (const [i, { nr, args }] of steps.entries()) {
+    const [what] = args;
+    if (nr === NR.close && block.result(i) === 0 && typeof what === "object" && "step" in what) closed.add(what.step);
+  }
   for (const [i, step] of steps.entries())
-    if (OPENS.has(step.nr) && (failed || !step.handsBack) && block.result(i) >= 0) pvx.pvx_close(block.result(i));
+    if (OPENS.has(step.nr) && (failed || !step.handsBack) && !closed.has(i) && block.result(i) >= 0)
+      pvx.pvx_close(block.result(i));
 }

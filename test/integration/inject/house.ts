@@ -8,6 +8,7 @@ import {
   readdirSync,
   readFileSync,
   readlinkSync,
+  renameSync,
   rmSync,
   writeFileSync,
 } from "node:fs";
@@ -21,21 +22,22 @@ import { pvx } from "../../../src/sys/shim.ts";
 import { type Container, type ContainerOptions, startContainer } from "../../support/containers.ts";
 import { ROOT } from "../../support/native.ts";
 
-let hostileBuilt: string | undefined;
-/** hostile.c, built at the first use. */
-export function hostileProgram(): string {
-  if (hostileBuilt === undefined) {
-    const path = join(ROOT, "build/test/hostile");
-    mkdirSync(join(ROOT, "build/test"), { recursive: true });
-    // Its own file first: two test files may build at once.
-    const own = `${path}.${process.pid}`;
-    const gcc = spawnSync("gcc", ["-O1", "-Wall", "-static", "-o", own, join(import.meta.dir, "hostile.c")]);
-    if (gcc.status !== 0) throw new Error(`Cannot build hostile.c: ${gcc.stderr}`);
-    spawnSync("mv", [own, path]);
-    hostileBuilt = path;
-  }
-  return hostileBuilt;
+const built = new Map<string, string>();
+/** A C program of this folder, built at the first use. */
+export function builtProgram(name: "hostile" | "without"): string {
+  const known = built.get(name);
+  if (known !== undefined) return known;
+  const path = join(ROOT, "build/test", name);
+  mkdirSync(join(ROOT, "build/test"), { recursive: true });
+  // Its own file first: two test files may build at once.
+  const own = `${path}.${process.pid}`;
+  const gcc = spawnSync("gcc", ["-O1", "-Wall", "-static", "-o", own, join(import.meta.dir, `${name}.c`)]);
+  if (gcc.status !== 0) throw new Error(`Cannot build ${name}.c: ${gcc.stderr}`);
+  renameSync(own, path);
+  built.set(name, path);
+  return path;
 }
+export const hostileProgram = (): string => builtProgram("hostile");
 
 /** A container with `hostile` inside, its root as the daemon sees it, and a journal. */
 export class House {
