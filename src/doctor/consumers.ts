@@ -1,8 +1,8 @@
 /** What the device rules of each consumer's cgroup say of the machine's GPU nodes, and which driver libraries it has. */
 import { readFileSync, readlinkSync } from "node:fs";
-import { deviceCgroupOf } from "../devices/device-cgroup.ts";
 import { ProviderFiles } from "../devices/provider-files.ts";
 import type { Link } from "../graph/link.ts";
+import { deviceCgroupOf } from "../inject/device-cgroup.ts";
 import { deviceRule } from "../inject/device-rule.ts";
 import { ContainerRoot } from "../inject/root.ts";
 import { ProcessHandle } from "../sys/process.ts";

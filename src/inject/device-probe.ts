@@ -10,7 +10,6 @@
  * and never reaches the driver, so it tells a refusal of the cgroup from the driver's own.
  */
 import { closeSync, openSync, readlinkSync } from "node:fs";
-import { deviceCgroupOf } from "../devices/device-cgroup.ts";
 import { EACCES, EBUSY, ENODEV, ENXIO, EPERM, EROFS, errnoName, SysError } from "../sys/errno.ts";
 import {
   CLONE_NEWNS,
@@ -24,6 +23,7 @@ import {
   O_WRONLY,
 } from "../sys/flags.ts";
 import { fd, guarded, NR, result, type Step } from "../sys/guarded.ts";
+import { deviceCgroupOf } from "./device-cgroup.ts";
 
 /** A driver may power its device up at the first open: more than a file system gets. */
 const OPEN_MS = 2000;

@@ -3,10 +3,10 @@
  * access(2) on the host's own node, from a child in that cgroup.
  */
 import { closeSync, openSync } from "node:fs";
-import { deviceCgroupOf } from "../devices/device-cgroup.ts";
 import { EPERM, errnoName } from "../sys/errno.ts";
 import { AT_FDCWD, O_CLOEXEC, O_WRONLY } from "../sys/flags.ts";
 import { fd, guarded, NR, type Step } from "../sys/guarded.ts";
+import { deviceCgroupOf } from "./device-cgroup.ts";
 
 const R_OK = 4;
 const W_OK = 2;

@@ -15,7 +15,7 @@ import {
 } from "node:fs";
 import { tmpdir } from "node:os";
 import { basename, join } from "node:path";
-import { deviceCgroupOf } from "../../src/devices/device-cgroup.ts";
+import { deviceCgroupOf } from "../../src/inject/device-cgroup.ts";
 import { compiled } from "../support/binary.ts";
 import { type Container, startContainer } from "../support/containers.ts";
 import { startLxc } from "../support/lxc.ts";

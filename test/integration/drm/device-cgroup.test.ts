@@ -1,6 +1,6 @@
 /** The device rules of a consumer's cgroup, in real LXC containers (cgroup v1 on this machine, v2 in test/vm). */
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
-import { deviceCgroupOf } from "../../../src/devices/device-cgroup.ts";
+import { deviceCgroupOf } from "../../../src/inject/device-cgroup.ts";
 import { type Container, startContainer } from "../../support/containers.ts";
 import { type LxcContainer, startLxc } from "../../support/lxc.ts";
 import { requireRealPart } from "../../support/real-parts.ts";

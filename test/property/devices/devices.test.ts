@@ -1,7 +1,7 @@
 import { describe, expect, test } from "bun:test";
 import fc from "fast-check";
 import { readCdi } from "../../../src/devices/cdi.ts";
-import { deviceCgroupIn } from "../../../src/devices/device-cgroup.ts";
+import { deviceCgroupIn } from "../../../src/inject/device-cgroup.ts";
 import { IdMap } from "../../../src/mediators/drm/owner.ts";
 import { classOf, DEVICE_CLASSES } from "../../../src/policy/device-class.ts";
 import { globMatcher, parseSelector } from "../../../src/policy/device-selector.ts";

@@ -1,5 +1,5 @@
 import { describe, expect, test } from "bun:test";
-import { deviceCgroupIn, deviceCgroupOf } from "../../../src/devices/device-cgroup.ts";
+import { deviceCgroupIn, deviceCgroupOf } from "../../../src/inject/device-cgroup.ts";
 
 const V1 = "33 28 0:33 / /sys/fs/cgroup/devices rw,relatime - cgroup cgroup rw,devices\n";
 const V2 = "38 28 0:38 / /sys/fs/cgroup rw,relatime shared:9 - cgroup2 cgroup2 rw,nsdelegate\n";
