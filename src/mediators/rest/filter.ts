@@ -12,7 +12,7 @@
  *   shares a connection with another's.
  */
 
-import { ascii, text } from "../../protocol/http/characters.ts";
+import { ascii } from "../../protocol/http/characters.ts";
 import { EVENT } from "../../protocol/http/message-reader.ts";
 import { HEAD as HEAD_METHOD, METHODS } from "../../protocol/http/methods.ts";
 import type { Refusal } from "../../protocol/http/refusal.ts";
@@ -21,6 +21,7 @@ import type { Filter, Session } from "../../relay/filter.ts";
 import { AnswerRelay } from "./answer-relay.ts";
 import { ANSWER, answerBytes } from "./answers.ts";
 import { Held } from "./held.ts";
+import { latin1 } from "./latin1.ts";
 import { type Asked, PendingRequests } from "./pending.ts";
 import type { RestService } from "./service.ts";
 import { allowedProtocols } from "./upgrade.ts";
@@ -125,9 +126,9 @@ export class RestFilter implements Filter {
     this.headSince = 0;
     let path: Uint8Array | undefined;
     let asked: Asked | undefined;
-    if (!service.rules.unrestricted || service.accessLog || head.upgradeField >= 0) {
+    if (!service.unrestricted || service.accessLog || head.upgradeField >= 0) {
       asked = this.whatIsAsked();
-      const refused = service.rules.unrestricted ? undefined : this.judge(asked);
+      const refused = service.unrestricted ? undefined : this.judge(asked);
       if (refused !== undefined) {
         this.refuse(refused.refusal, refused.rule, asked);
         return;
@@ -148,7 +149,7 @@ export class RestFilter implements Filter {
   /** Held against the rules; sets `normalPath` where the provider is to get another path than the consumer's. */
   private judge(asked: Asked): { refusal: Refusal; rule: string } | undefined {
     this.normalPath = undefined;
-    const decision = this.service.rules.judge(asked.method, asked.path);
+    const decision = this.service.judge(asked);
     if (decision.kind === "deny") {
       const refusal = decision.status === 403 ? ANSWER.forbidden : { ...ANSWER.path, detail: decision.detail };
       return { refusal, rule: decision.rule };
@@ -160,7 +161,7 @@ export class RestFilter implements Filter {
 
   private whatIsAsked(): Asked {
     const { bytes, method, target } = this.requests.head;
-    const path = target.pathStart === target.pathEnd ? "/" : text(bytes, target.pathStart, target.pathEnd);
+    const path = target.pathStart === target.pathEnd ? "/" : latin1(bytes, target.pathStart, target.pathEnd);
     return { method: METHODS[method]!, path, at: this.session.now() };
   }
 
@@ -363,7 +364,7 @@ export class RestFilter implements Filter {
 
   /** The service has the new configuration already: what is under way must be allowed by it too. */
   onConfig(): void {
-    if (this.service.rules.unrestricted) return;
+    if (this.service.unrestricted) return;
     for (const asked of this.pending.all()) {
       // Without rules nobody noted what was asked: it can't be judged, so it can't go on.
       if (asked !== undefined && this.service.allows(asked)) continue;

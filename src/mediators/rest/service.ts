@@ -1,5 +1,5 @@
 /** What all sessions of one REST link share. */
-import { RestRules } from "../../policy/rest.ts";
+import { type RestDecision, RestRules } from "../../policy/rest.ts";
 import { CarryBudget } from "../../protocol/http/carry.ts";
 import { HeadWriter } from "../../protocol/http/forwarded-head.ts";
 import { identityFields } from "../../protocol/http/identity.ts";
@@ -13,6 +13,11 @@ const CARRIED_BYTES_MAX = 8 * 1024 * 1024;
 /** Room for the protocols of an Upgrade: eight of at most 64 bytes and the commas. */
 const UPGRADE_BYTES = 1024;
 
+/** Decisions kept: clients ask for the same few paths over and over. Dropped all together when there are more. */
+const DECISIONS_MAX = 256;
+/** Longer paths are judged each time: they are rare, and keeping them would keep their bytes. */
+const KEPT_PATH_MAX = 256;
+
 /** A session that was switched to another protocol: it has no filter any more. */
 interface Switched {
   readonly session: Session;
@@ -24,7 +29,8 @@ export class RestService {
   readonly limits: HttpLimits;
   readonly budget: CarryBudget;
   readonly writer: HeadWriter;
-  rules: RestRules;
+  private rules: RestRules;
+  private readonly decisions = new Map<string, RestDecision>();
   upgrade: ReadonlySet<string>;
   timeouts: RestTimeouts;
   accessLog: boolean;
@@ -44,6 +50,7 @@ export class RestService {
 
   configure(config: RestConfig): void {
     this.rules = new RestRules(config.access);
+    this.decisions.clear();
     this.upgrade = new Set(config.access.upgrade);
     this.timeouts = config.timeouts;
     this.accessLog = config.accessLog;
@@ -51,8 +58,24 @@ export class RestService {
       if (!session.closed && !this.allows(asked)) session.finish("the policy no longer allows it");
   }
 
+  /** No rule restricts the role: nothing needs to be judged. */
+  get unrestricted(): boolean {
+    return this.rules.unrestricted;
+  }
+
+  judge({ method, path }: Asked): RestDecision {
+    if (path.length > KEPT_PATH_MAX) return this.rules.judge(method, path);
+    const key = `${method} ${path}`;
+    const known = this.decisions.get(key);
+    if (known !== undefined) return known;
+    if (this.decisions.size >= DECISIONS_MAX) this.decisions.clear();
+    const decision = this.rules.judge(method, path);
+    this.decisions.set(key, decision);
+    return decision;
+  }
+
   allows(asked: Asked): boolean {
-    return this.rules.judge(asked.method, asked.path).kind === "allow";
+    return this.judge(asked).kind === "allow";
   }
 
   /** A session that from now on is passed through: a later policy must still be able to end it. */

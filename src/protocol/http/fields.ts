@@ -3,7 +3,8 @@
  * any byte. Offsets are kept relative to the section's base, so that the bytes may
  * move from the relay's buffer to a carry between two chunks.
  */
-import { ascii, COLON, CR, FIELD_VALUE, HTAB, isFolded, LF, SPACE, TOKEN, UNDERSCORE } from "./characters.ts";
+import { ascii, COLON, CR, HTAB, isFolded, LF, SPACE, TOKEN, UNDERSCORE } from "./characters.ts";
+import { endOfValue } from "./field-value.ts";
 import { REFUSED, type Refusal } from "./refusal.ts";
 
 /** What a field is to us. OTHER is forwarded and not looked at. */
@@ -179,7 +180,7 @@ export class FieldSection {
         state = VALUE;
       }
       if (state === VALUE) {
-        while (i < stop && FIELD_VALUE[bytes[i]!] !== 0) i++;
+        i = endOfValue(bytes, i, stop);
         if (i === stop) break;
         const after = bytes[i]!;
         if (after !== CR) return this.refuse(i, badValueByte(after));

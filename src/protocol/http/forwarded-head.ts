@@ -14,7 +14,7 @@ const CONNECTION_KEEP_ALIVE = ascii("Connection: keep-alive\r\n");
 const CONNECTION_UPGRADE = ascii("Connection: upgrade\r\nUpgrade: ");
 const CRLF = ascii("\r\n");
 /** Below this a loop beats making a view for `set`. */
-const SHORT = 160;
+const SHORT = 64;
 /** Heads of up to this many bytes have their view made once: making one costs as much as copying a head. */
 const KEPT_VIEWS = 2048;
 

@@ -3,7 +3,22 @@
  * `scan` may be called with any split of the head; the outcome is the same. One object
  * serves all heads of a connection, one after the other.
  */
-import { ascii, CR, DOT, HOST, isFolded, LF, NINE, QUERY, SPACE, TOKEN, ZERO } from "./characters.ts";
+import {
+  ascii,
+  CR,
+  DOT,
+  HOST,
+  isFolded,
+  LF,
+  NINE,
+  PATH,
+  PERCENT,
+  QUERY,
+  QUESTION,
+  SPACE,
+  TOKEN,
+  ZERO,
+} from "./characters.ts";
 import { FieldSection, KIND } from "./fields.ts";
 import { ConnectionOptions, dropNominated, Framing } from "./framing.ts";
 import { CONNECT_METHOD, HTTP2_METHOD, METHOD_BYTES, methodIndex, OPTIONS, UNKNOWN_METHOD } from "./methods.ts";
@@ -51,6 +66,9 @@ export class RequestHead {
   private matched = 0;
   private targetStart = 0;
   private targetEnd = 0;
+  /** -1 while the path is being scanned. */
+  private pathEnd = -1;
+  private escaped = false;
   /** One empty line before the request line has been skipped. */
   private skipped = false;
   private lineStart = 0;
@@ -172,12 +190,26 @@ export class RequestHead {
     if (this.method === HTTP2_METHOD) return this.refuse(i, REFUSED.http2);
     if (this.method === UNKNOWN_METHOD) return this.refuse(i, REFUSED.unknownMethod);
     this.targetStart = i + 1 - base;
+    this.pathEnd = -1;
+    this.escaped = false;
     this.state = TARGET;
     return i + 1;
   }
 
+  /** Characters only: what the target as a whole means is seen once the head is complete. */
   private scanTarget(bytes: Uint8Array, base: number, at: number, stop: number): number {
     let i = at;
+    while (this.pathEnd < 0) {
+      while (i < stop && PATH[bytes[i]!] !== 0) i++;
+      if (i === stop) return i;
+      const byte = bytes[i]!;
+      if (byte === SPACE || byte === QUESTION) this.pathEnd = i - base;
+      else if (byte !== PERCENT) return this.refuse(i, badTargetByte(byte));
+      else {
+        this.escaped = true;
+        i++;
+      }
+    }
     while (i < stop && QUERY[bytes[i]!] !== 0) i++;
     if (i === stop) return i;
     if (bytes[i] !== SPACE) return this.refuse(i, badTargetByte(bytes[i]!));
@@ -211,9 +243,7 @@ export class RequestHead {
     this.upgradeField = -1;
     this.expectsContinue = false;
     this.overrides = false;
-    const targetStart = this.base + this.targetStart;
-    if (!this.target.parse(this.bytes, targetStart, this.base + this.targetEnd, this.method === OPTIONS))
-      return REFUSED.target;
+    if (!this.acceptTarget()) return REFUSED.target;
     let hosts = 0;
     for (let field = 0; field < this.fields.count; field++) {
       const kind = this.fields.kinds[field]!;
@@ -226,6 +256,11 @@ export class RequestHead {
     const refusal = this.framing.check(this.minor === 0);
     if (refusal !== undefined) return refusal;
     return this.connection.nominates ? dropNominated(this.bytes, this.base, this.fields) : undefined;
+  }
+
+  private acceptTarget(): boolean {
+    const { base, bytes, escaped, method, pathEnd, target, targetEnd, targetStart } = this;
+    return target.accept(bytes, base + targetStart, base + pathEnd, base + targetEnd, escaped, method === OPTIONS);
   }
 
   private takeField(field: number, kind: number): Refusal | undefined {

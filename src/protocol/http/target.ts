@@ -37,48 +37,51 @@ export class Target {
     return this.authorityEnd > this.authorityStart;
   }
 
-  /** Reads `bytes[start, end)`; false if it is malformed. `options`: the method is OPTIONS. */
+  /** Reads the target `bytes[start, end)`; false if it is malformed. `options`: the method is OPTIONS. */
   parse(bytes: Uint8Array, start: number, end: number, options: boolean): boolean {
+    let pathEnd = start;
+    let escaped = false;
+    for (; pathEnd < end && bytes[pathEnd] !== QUESTION; pathEnd++) {
+      if (bytes[pathEnd] === PERCENT) escaped = true;
+      else if (PATH[bytes[pathEnd]!] === 0) return false;
+    }
+    for (let at = pathEnd; at < end; at++) if (QUERY[bytes[at]!] === 0) return false;
+    return this.accept(bytes, start, pathEnd, end, escaped, options);
+  }
+
+  /**
+   * As `parse`, for one whose characters have been looked at: `[start, pathEnd)` has only those of a path and "%",
+   * `[pathEnd, end)` is empty or begins with "?" and has only those of a query. `escaped`: a "%" stands in the path.
+   */
+  accept(bytes: Uint8Array, start: number, pathEnd: number, end: number, escaped: boolean, options: boolean): boolean {
     this.start = start;
     this.end = end;
     this.authorityStart = start;
     this.authorityEnd = start;
-    this.asterisk = false;
     this.pathStart = start;
-    if (bytes[start] === ASTERISK) {
-      this.asterisk = options && end === start + 1;
-      this.pathEnd = end;
-      this.escaped = false;
-      return this.asterisk;
-    }
-    if (bytes[start] !== SLASH && !this.parseAuthority(bytes)) return false;
-    return this.parsePath(bytes) && isQuery(bytes, this.pathEnd, end);
+    this.pathEnd = pathEnd;
+    this.escaped = escaped;
+    this.asterisk = bytes[start] === ASTERISK;
+    if (this.asterisk) return options && end === start + 1;
+    if (bytes[start] !== SLASH && !this.findAuthority(bytes)) return false;
+    return !escaped || hasGoodEscapes(bytes, this.pathStart, pathEnd);
   }
 
-  private parseAuthority(bytes: Uint8Array): boolean {
-    const scheme = schemeLength(bytes, this.start, this.end);
+  private findAuthority(bytes: Uint8Array): boolean {
+    const scheme = schemeLength(bytes, this.start, this.pathEnd);
     if (scheme === 0) return false;
     let at = this.start + scheme;
     this.authorityStart = at;
-    while (at < this.end && HOST[bytes[at]!] !== 0) at++;
+    while (at < this.pathEnd && HOST[bytes[at]!] !== 0) at++;
     this.authorityEnd = at;
     this.pathStart = at;
-    return at > this.authorityStart && (at === this.end || bytes[at] === SLASH || bytes[at] === QUESTION);
+    return at > this.authorityStart && (at === this.pathEnd || bytes[at] === SLASH);
   }
+}
 
-  private parsePath(bytes: Uint8Array): boolean {
-    let at = this.pathStart;
-    this.escaped = false;
-    for (;;) {
-      while (at < this.end && PATH[bytes[at]!] !== 0) at++;
-      if (at === this.end || bytes[at] !== PERCENT) break;
-      if (!isEscape(bytes, at, this.end)) return false;
-      this.escaped = true;
-      at += 3;
-    }
-    this.pathEnd = at;
-    return at === this.end || bytes[at] === QUESTION;
-  }
+function hasGoodEscapes(bytes: Uint8Array, start: number, end: number): boolean {
+  for (let at = start; at < end; at++) if (bytes[at] === PERCENT && !isEscape(bytes, at, end)) return false;
+  return true;
 }
 
 /** A well-formed escape, and not %00: what follows a NUL is cut off by some and kept by others. */
@@ -86,11 +89,6 @@ function isEscape(bytes: Uint8Array, at: number, end: number): boolean {
   if (at + 2 >= end) return false;
   if (bytes[at + 1] === ZERO && bytes[at + 2] === ZERO) return false;
   return HEX_VALUE[bytes[at + 1]!] !== NOT_HEX && HEX_VALUE[bytes[at + 2]!] !== NOT_HEX;
-}
-
-function isQuery(bytes: Uint8Array, start: number, end: number): boolean {
-  for (let at = start; at < end; at++) if (QUERY[bytes[at]!] === 0) return false;
-  return true;
 }
 
 const HTTP = ascii("http://");
