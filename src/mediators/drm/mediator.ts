@@ -126,6 +126,9 @@ export class DeviceMediator implements Mediator<DeviceConfig, DevicePlanted> {
       const place = verifyNode(root, node);
       if (place.state === "drifted") return place;
     }
+    // Its nodes name the kernel's devices, which are there without it. When it is back they are compared anew.
+    if (planted.provider?.alive === false)
+      return { state: "degraded", reason: `The provider ${JSON.stringify(link.provider)} is not up` };
     let found: FoundDevices;
     try {
       found = this.find(source, link, planted.config);

@@ -435,6 +435,25 @@ describe.skipIf(!here)("device links", () => {
     await app.sh("rm /dev/dri/renderD128");
   });
 
+  test("a provider that restarts leaves the nodes where they are", async () => {
+    const make = async () => {
+      const provider = await startContainer({ name: "again" });
+      await provider.sh("mkdir /dev/dri; mknod -m 660 /dev/dri/card0 c 1 3");
+      return provider;
+    };
+    const first = await make();
+    const one = await links.plant(deviceLink({ provider: first, consumer: app }));
+    const inode = await app.sh("stat -c %i /dev/dri/card0");
+    await first.stop();
+    expect(links.verify(one)).toEqual({ state: "degraded", reason: 'The provider "again" is not up' });
+    const second = await make();
+    const two = await links.plant(deviceLink({ provider: second, consumer: app }), one);
+    expect(links.verify(two)).toEqual({ state: "ok" });
+    expect(await app.sh("stat -c %i /dev/dri/card0")).toBe(inode);
+    await links.remove(two);
+    await second.stop();
+  });
+
   test("a consumer that has gone takes its nodes with it", async () => {
     const short = await startContainer({ name: "short" });
     const one = await links.plant(link({}, short));
