@@ -51,7 +51,8 @@ describe.skipIf(!here).each([
 
     const before = openFds();
     for (let i = 0; i < 20; i++) links.verify(planted);
-    expect(openFds()).toBe(before);
+    // The pipes of the test's own programs may close meanwhile.
+    expect(openFds()).toBeLessThanOrEqual(before);
     // The probe's child has left: a process of ours in there would keep the container from ending.
     expect((await Bun.file(`${cgroup!.directory}/cgroup.procs`).text()).split("\n")).not.toContain(String(process.pid));
     await links.remove(planted);
