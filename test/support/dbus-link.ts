@@ -64,14 +64,11 @@ export class DbusLink {
     this.program.write(`${JSON.stringify(this.config(rights))}\n`);
     await Bun.sleep(100);
   }
-  /** The audit records so far: action, rule and what was asked. */
-  denials(): { action: string; rule: string; asked: Record<string, unknown> }[] {
-    return this.program
-      .events<{ record: { action: string; rule: string; asked: Record<string, unknown> } }>("denied")
-      .map((e) => e.record);
-  }
-  lessons(): Record<string, string>[] {
-    return this.program.events<{ kind: string; record: Record<string, string> }>("report").map((e) => e.record);
+  /** The audit records, once there are so many of them: action, rule and what was asked. */
+  async denials(count: number): Promise<{ action: string; rule: string; asked: Record<string, unknown> }[]> {
+    type Denied = { record: { action: string; rule: string; asked: Record<string, unknown> } };
+    for (let i = 0; i < 100 && this.program.events("denied").length < count; i++) await Bun.sleep(20);
+    return this.program.events<Denied>("denied").map((e) => e.record);
   }
   /** Anonymous memory of the process in KiB. */
   async memory(): Promise<number> {

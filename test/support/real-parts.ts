@@ -18,6 +18,7 @@ const PARTS = {
   "dbus-daemon": { from: "dbus", present: () => Bun.which("dbus-daemon") !== null },
   "dbus-send": { from: "dbus-bin", present: () => Bun.which("dbus-send") !== null },
   "dbus-test-tool": { from: "dbus-tests", present: () => Bun.which("dbus-test-tool") !== null },
+  "xdg-dbus-proxy": { from: "xdg-dbus-proxy", present: () => Bun.which("xdg-dbus-proxy") !== null },
   gdbus: { from: "libglib2.0-bin", present: () => Bun.which("gdbus") !== null },
   busctl: { from: "systemd", present: () => Bun.which("busctl") !== null },
   "python3-dbus": {

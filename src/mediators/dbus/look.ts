@@ -8,6 +8,7 @@ import {
   stripInterfacesAdded,
   stripInterfacesRemoved,
   stripManagedObjects,
+  stripNames,
 } from "../../protocol/dbus/objects.ts";
 import { BodyReader, firstStringNeeds } from "../../protocol/dbus/peek.ts";
 
@@ -38,6 +39,22 @@ export function interfaceArgument(
   if (needs > h.bodyLength) return { text: undefined };
   if (needs > here) return h.headerLength + needs;
   return { text: new BodyReader(b, at, bodyAt, bodyAt + needs, h.littleEndian).string() };
+}
+
+/** The whole `as` at hand with the visible names only. Undefined: malformed. */
+export function visibleNames(
+  b: Uint8Array,
+  at: number,
+  h: Header,
+  visible: (name: string) => boolean,
+): Uint8Array | undefined {
+  const sig = at + h.signature.at;
+  const sigEnd = at + h.signature.end;
+  const from = at + h.headerLength;
+  const to = from + h.bodyLength;
+  if (h.signature.at === 0 || ascii(b, sig, sigEnd) !== "as") return undefined;
+  if (!validBody(b, at, sig, sigEnd, from, to, h.littleEndian)) return undefined;
+  return stripNames(b.subarray(from, to), h.littleEndian, visible);
 }
 
 const OBJECT_SIGNATURES = new Map([

@@ -38,6 +38,14 @@ export function driverCall(serial: number, member: string, signature: string, bo
   return marshall(signature === "" ? call : { ...call, signature, body });
 }
 
+const turn = driverCall(PLACEHOLDER, "GetId", "", []);
+/** The call that orders refusals: the cheapest one that every bus and every proxy answers. */
+export function turnCall(serial: number): Uint8Array {
+  const bytes = turn.slice();
+  writeU32(bytes, SERIAL_AT, true, serial);
+  return bytes;
+}
+
 /** An error of ours to a caller on the bus. */
 export function errorTo(
   serial: number,
@@ -80,9 +88,6 @@ export class Answers {
   boolean(replySerial: number, value: boolean): Uint8Array {
     return this.fill(`b${value}`, replySerial, () => ({ type: METHOD_RETURN, signature: "b", body: [value] }));
   }
-  empty(replySerial: number): Uint8Array {
-    return this.fill("", replySerial, () => ({ type: METHOD_RETURN }));
-  }
   /** The answer to Hello and the NameAcquired that every bus sends behind it. */
   hello(replySerial: number): Uint8Array {
     const reply = this.marshall({ type: METHOD_RETURN, replySerial, signature: "s", body: [this.self] });
@@ -96,11 +101,6 @@ export class Answers {
     });
     return joined(reply, acquired);
   }
-  /** The answer to ListNames and its like. */
-  names(replySerial: number, names: readonly string[]): Uint8Array {
-    return this.marshall({ type: METHOD_RETURN, replySerial, signature: "as", body: [names] });
-  }
-
   private nextSerial(): number {
     this.serial = this.serial === 0x7ffffffe ? 1 : this.serial + 1;
     return this.serial;

@@ -10,14 +10,16 @@ import { matches } from "../../protocol/dbus/match-rule.ts";
 import { BodyReader } from "../../protocol/dbus/peek.ts";
 import { FDS_MAX, HELD_BODY_MAX } from "./config.ts";
 import type { Conversation } from "./conversation.ts";
-import { interfaceArgument, stripped } from "./look.ts";
+import { interfaceArgument, stripped, visibleNames } from "./look.ts";
 import { Answers, errorTo, withBody } from "./originate.ts";
 import type { Call } from "./pending.ts";
 
 /** NameOwnerChanged and the replies that we read: three names of 255 bytes. */
 const SHORT_BODY_MAX = 4096;
-/** Names in one ListNames reply of at most HELD_BODY_MAX: the shortest takes 8 bytes. */
-const NAMES_MAX = HELD_BODY_MAX / 8;
+/** Names that our own ListNames may bring: far above what is tracked. */
+const NAMES_MAX = 16_384;
+/** Longest list of names that is filtered for the consumer: thousands of them. */
+const NAMES_BODY_MAX = 256 * 1024;
 const NO_FDS: readonly number[] = [];
 
 export class ProviderJudge implements Judge {
@@ -138,18 +140,9 @@ export class ProviderJudge implements Judge {
   /** ListNames: what is hidden is not there. */
   private names(b: Uint8Array, at: number, h: Header, call: Call): number {
     const { c } = this;
-    const all = this.hasSignature(b, at, h, "as") ? this.held(h)?.call(this, b, at, h) : undefined;
-    if (all === undefined) {
-      this.replace(call, "LimitsExceeded", "The list of names is too long");
-      return DROP;
-    }
-    const names = all.filter((name) => c.view.visible(name));
-    c.down.insert(c.answers!.names(call.serial, names));
-    return DROP;
-  }
-  private held(h: Header): ((b: Uint8Array, at: number, h: Header) => string[] | undefined) | undefined {
-    if (h.bodyLength > HELD_BODY_MAX) return undefined;
-    return (b, at, header) => this.body(b, at, header).strings(NAMES_MAX);
+    const held = h.bodyLength <= NAMES_BODY_MAX && h.unixFds === 0;
+    const body = held ? visibleNames(b, at, h, (name) => c.view.visible(name)) : undefined;
+    return this.rewritten(b, at, h, call, body, "The list of names can't be filtered");
   }
 
   /** GetManagedObjects: what a GetAll would be refused for is not there. */
@@ -162,13 +155,25 @@ export class ProviderJudge implements Judge {
     };
     const held = h.bodyLength <= HELD_BODY_MAX && h.unixFds === 0;
     const body = held ? stripped(b, at, h, "GetManagedObjects", keep) : undefined;
+    return this.rewritten(b, at, h, call, body, "The list of objects can't be filtered");
+  }
+
+  /** The reply with another body, or an error where there is none. */
+  private rewritten(
+    b: Uint8Array,
+    at: number,
+    h: Header,
+    call: Call,
+    body: Uint8Array | undefined,
+    why: string,
+  ): number {
     if (body === undefined) {
-      this.replace(call, "LimitsExceeded", "The list of objects can't be filtered");
+      this.replace(call, "LimitsExceeded", why);
       return DROP;
     }
     writeU32(b, at + h.replySerialAt, h.littleEndian, call.serial);
     if (body.length === h.bodyLength) return PASS;
-    c.down.insert(withBody(b, at, h, body));
+    this.c.down.insert(withBody(b, at, h, body));
     return DROP;
   }
 
@@ -309,8 +314,11 @@ export class ProviderJudge implements Judge {
     const seen = view.visible(name);
     if (c.watch.covers(name) && !view.owners.set(name, after))
       c.session.log("warn", `more names than can be tracked: ${name} has no rights through its owner`);
-    const visible = seen || view.visible(name);
-    if (name.startsWith(":") && after === "") {
+    const unique = name.startsWith(":");
+    // Names are lost before the connection: its end is told to who could see it until then.
+    if (!unique && seen && before !== "" && before !== after) view.departs(before);
+    const visible = seen || view.visible(name) || (unique && after === "" && view.departed(name));
+    if (unique && after === "") {
       view.forget(name);
       c.incoming.drop(name);
     }

@@ -4,7 +4,7 @@
  * been seen to, as when the bus itself refuses. Refusals in a row share one such call.
  */
 import { REFUSALS_MAX } from "./config.ts";
-import { driverCall } from "./originate.ts";
+import { turnCall } from "./originate.ts";
 import type { OutgoingCalls } from "./pending.ts";
 import type { Pipe } from "./pipe.ts";
 
@@ -32,8 +32,7 @@ export class Turns {
     if (this.waiting.length >= REFUSALS_MAX) return this.downstream.insert(answer());
     if (this.open === 0) {
       const serial = this.calls.nextSerial();
-      // GetId: the cheapest call that every bus and every proxy answers.
-      if (!this.upstream.insert(driverCall(serial, "GetId", "", []))) return false;
+      if (!this.upstream.insert(turnCall(serial))) return false;
       this.calls.add(serial, { purpose: "turn", serial: 0, destination: "", owner: undefined, detail: "" });
       this.open = serial;
     }

@@ -49,6 +49,7 @@ export class View {
   /** Our unique name on the bus. */
   self = "";
   private readonly peers = new Set<string>();
+  private readonly leaving = new Set<string>();
 
   constructor(rights: Rights, owners: Owners) {
     this.rights = rights;
@@ -56,12 +57,18 @@ export class View {
   }
 
   meet(unique: string): void {
-    if (this.peers.has(unique)) return;
-    if (this.peers.size >= PEERS_MAX) this.peers.delete(this.peers.values().next().value!);
-    this.peers.add(unique);
+    remember(this.peers, unique);
   }
   forget(unique: string): void {
     this.peers.delete(unique);
+    this.leaving.delete(unique);
+  }
+  /** An owner has lost a visible name: it may be about to leave the bus. It has no rights by this. */
+  departs(unique: string): void {
+    remember(this.leaving, unique);
+  }
+  departed(unique: string): boolean {
+    return this.leaving.has(unique);
   }
   knows(unique: string): boolean {
     return this.peers.has(unique);
@@ -89,6 +96,13 @@ export class View {
     for (const owned of this.owners.namesOf(name)) if (this.rights.level(owned) >= TALK) return owned;
     return name;
   }
+}
+
+/** The latest so many; the oldest goes. */
+function remember(set: Set<string>, unique: string): void {
+  if (set.has(unique)) return;
+  if (set.size >= PEERS_MAX) set.delete(set.values().next().value!);
+  set.add(unique);
 }
 
 /** The refusal of a call to `name`: what is visible is denied, what is hidden does not exist. */

@@ -3,8 +3,8 @@
  * this point of its stream. Rights of a unique name follow from it and end with it.
  */
 
-/** Names tracked at once. Far above any bus; what is beyond has no rights through its owner. */
-export const TRACKED_NAMES_MAX = 4096;
+/** Names tracked at once: each is a question to the bus. A desktop has 200; what is beyond has no rights through its owner. */
+export const TRACKED_NAMES_MAX = 1024;
 
 const NONE: ReadonlySet<string> = new Set();
 

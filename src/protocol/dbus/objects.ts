@@ -1,9 +1,10 @@
 /**
- * ObjectManager bodies without the interfaces that were not asked for. Entries are moved as
+ * ObjectManager bodies without the interfaces, and lists without the names, that are hidden. Entries are moved as
  * bytes, never decoded: they begin at multiples of 8 before and after, so that everything in
  * them keeps its alignment. The body must have passed `validBody`.
  *
- * `a{oa{sa{sv}}}` GetManagedObjects, `oa{sa{sv}}` InterfacesAdded, `oas` InterfacesRemoved.
+ * `a{oa{sa{sv}}}` GetManagedObjects, `oa{sa{sv}}` InterfacesAdded, `oas` InterfacesRemoved;
+ * and `as`, ListNames.
  */
 
 import { readU32, writeU32 } from "./integers.ts";
@@ -112,11 +113,8 @@ export function stripInterfacesAdded(body: Uint8Array, littleEndian: boolean, ke
   return interfaces(r, path, keep) > 0 ? r.result() : undefined;
 }
 
-/** `oas`; undefined when nothing is left to say. */
-export function stripInterfacesRemoved(body: Uint8Array, littleEndian: boolean, keep: Keep): Uint8Array | undefined {
-  const r = new Rewriter(body, littleEndian);
-  const path = r.peekString();
-  r.copyTo(r.afterString());
+/** One `as` at the place reached. Returns how many strings stay. */
+function strings(r: Rewriter, keep: (text: string) => boolean): number {
   const { stop, leave } = r.enter(4);
   let end = r.to;
   let kept = 0;
@@ -124,7 +122,7 @@ export function stripInterfacesRemoved(body: Uint8Array, littleEndian: boolean, 
     r.alignBoth(4);
     const name = r.peekString();
     const after = r.afterString();
-    if (keep(path, name)) {
+    if (keep(name)) {
       r.copyTo(after);
       end = r.to;
       kept++;
@@ -135,5 +133,20 @@ export function stripInterfacesRemoved(body: Uint8Array, littleEndian: boolean, 
   }
   r.to = end;
   leave();
-  return kept > 0 ? r.result() : undefined;
+  return kept;
+}
+
+/** `oas`; undefined when nothing is left to say. */
+export function stripInterfacesRemoved(body: Uint8Array, littleEndian: boolean, keep: Keep): Uint8Array | undefined {
+  const r = new Rewriter(body, littleEndian);
+  const path = r.peekString();
+  r.copyTo(r.afterString());
+  return strings(r, (name) => keep(path, name)) > 0 ? r.result() : undefined;
+}
+
+/** `as`, the answer to ListNames, without the names that are not kept. */
+export function stripNames(body: Uint8Array, littleEndian: boolean, keep: (name: string) => boolean): Uint8Array {
+  const r = new Rewriter(body, littleEndian);
+  strings(r, keep);
+  return r.result();
 }

@@ -4,6 +4,7 @@ import { join } from "node:path";
 import { Bus } from "../../support/dbus-bus.ts";
 import { DbusLink, DOCUMENTED_POLICY, run, startService } from "../../support/dbus-link.ts";
 import { Program } from "../../support/program.ts";
+import { requireRealPart } from "../../support/real-parts.ts";
 
 const NAME = "org.pantavisor.Example";
 const PATH = "/org/pantavisor/Example";
@@ -12,7 +13,9 @@ const PYTHON = join(import.meta.dir, "../../support/dbus-client.py");
 
 let bus: Bus;
 let service: Program;
+const READY = requireRealPart("root", "dbus-daemon", "dbus-send", "gdbus", "busctl", "python3-dbus", "xdg-dbus-proxy");
 beforeAll(async () => {
+  if (!READY) return;
   bus = await Bus.start({ policy: DOCUMENTED_POLICY });
   service = await startService(bus.address);
 });
@@ -39,7 +42,7 @@ const busctl = (address: string, ...args: string[]) =>
 const gdbus = (address: string, command: string, ...args: string[]) =>
   run(["gdbus", command, "--address", address, ...args]);
 
-describe("the documented example", () => {
+describe.skipIf(!READY)("the documented example", () => {
   const ROLES: [role: string, uid: number, gid: number][] = [
     ["root", 0, 0],
     ["operator", 1001, 1001],
@@ -63,7 +66,7 @@ describe("the documented example", () => {
           "uint32:3",
         );
         expect(attack.err).toContain("org.freedesktop.DBus.Error.AccessDenied");
-        expect(link.denials().map((d) => [d.action, d.asked["role"], d.asked["member"]])).toEqual([
+        expect((await link.denials(3)).map((d) => [d.action, d.asked["role"], d.asked["member"]])).toEqual([
           ["call", role, "Reveal"],
           ["call", role, "GetInfo"],
           ["call", role, "RequestName"],
@@ -93,7 +96,7 @@ describe("the documented example", () => {
     }));
 });
 
-describe("gdbus", () => {
+describe.skipIf(!READY)("gdbus", () => {
   test("calls, introspects, and is told why not", () =>
     withLink({}, async (link) => {
       const call = await gdbus(
@@ -158,11 +161,11 @@ describe("gdbus", () => {
       expect(seen).toContain(`${PATH}: ${NAME}.Changed ('news',)`);
       expect(seen).toContain("'Level': <8>");
       expect(seen).not.toContain("secret");
-      expect(link.denials().filter((d) => d.action === "receive")).toHaveLength(2);
+      expect((await link.denials(2)).filter((d) => d.action === "receive")).toHaveLength(2);
     }));
 });
 
-describe("busctl", () => {
+describe.skipIf(!READY)("busctl", () => {
   test("calls, lists, introspects and walks the tree", () =>
     withLink({}, async (link) => {
       expect((await busctl(link.address, "call", NAME, PATH, NAME, "Echo", "s", "hello")).out).toBe('s "hello"\n');
@@ -188,7 +191,7 @@ describe("busctl", () => {
     }));
 });
 
-describe("python3-dbus", () => {
+describe.skipIf(!READY)("python3-dbus", () => {
   const python = (link: DbusLink, what: string) => run(["/usr/bin/python3", PYTHON, link.address, what]);
   test("calls a method and gets a signal", () =>
     withLink({}, async (link) => {
@@ -214,7 +217,7 @@ describe("python3-dbus", () => {
     }));
 });
 
-describe("nesting", () => {
+describe.skipIf(!READY)("nesting", () => {
   test("through two links in a row", () =>
     withLink({}, (inner) =>
       withLink(

@@ -320,6 +320,15 @@ describe("the bus driver", () => {
     s.nameOwnerChanged("org.a.B", ":1.11", ":1.12");
     expect(s.received()).toEqual([]);
   });
+  test("the end of a connection is told to who could see it by a name that went before it", () => {
+    const s = DbusSession.open(graph(["org.a.B"]), A);
+    s.call({ ...toBus, member: "AddMatch", flags: 1, signature: "s", body: ["member='NameOwnerChanged',arg0=':1.9'"] });
+    s.nameOwnerChanged("org.a.B", ":1.9", "");
+    s.nameOwnerChanged(":1.8", ":1.8", "");
+    s.nameOwnerChanged(":1.9", ":1.9", "");
+    s.nameOwnerChanged(":1.9", ":1.9", "");
+    expect(s.received().map((m) => m.body)).toEqual([[":1.9", ":1.9", ""]]);
+  });
   test("a consumer can't remove a watch of ours", () => {
     const s = DbusSession.open(graph(["org.a.B"]), A);
     const ours = s.rules[0]!;
