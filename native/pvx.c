@@ -543,6 +543,8 @@ API i32 pvx_connect_as(i32 fd, const char *path, u32 uid, u32 gid)
 {
 	u32 groups[GROUPS_MAX];
 	u32 r_uid, e_uid, s_uid, r_gid, e_gid, s_gid;
+	if (uid == ~0u || gid == ~0u) /* setresuid(2): "leave it as it is", which is root */
+		return -E_INVAL;
 	i64 n_groups = S2(__NR_getgroups, GROUPS_MAX, groups);
 	i64 bits = S1(__NR_prctl, PR_GET_SECUREBITS_);
 	if (n_groups < 0)
@@ -626,8 +628,6 @@ API i32 pvx_move_mount(i32 from, const char *from_path, i32 to, const char *to_p
 	return (i32)S5(__NR_move_mount, from, from_path, to, to_path, flags);
 }
 API i32 pvx_umount2(const char *path, i32 flags) { return (i32)S2(__NR_umount2, path, flags); }
-API i32 pvx_setns(i32 fd, i32 kind) { return (i32)S2(__NR_setns, fd, kind); }
-API i32 pvx_unshare(i32 flags) { return (i32)S1(__NR_unshare, flags); }
 
 /* ---- processes ---------------------------------------------------------- */
 

@@ -4,13 +4,14 @@
  * of the child, which has gone by then: a connection made by the daemon itself would be
  * one that a provider can hang.
  */
-import { SysError } from "../sys/errno.ts";
+import { EINVAL, SysError } from "../sys/errno.ts";
 import { late, NR, fd as own, type Step } from "../sys/guarded.ts";
 import { ADDRESS_BYTES, unixAddress } from "../sys/unix-socket.ts";
 import { walk } from "./walk.ts";
 
 /** As for the walk to the socket: the data plane stands still meanwhile. */
 const CONNECT_MS = 100;
+const UNCHANGED = 0xffff_ffff;
 const PR_SET_SECUREBITS = 28;
 /** Keeps the capabilities over setresuid, as pvx_connect_as does: sockets of mode 0600 are reached. */
 const NO_SETUID_FIXUP = 4;
@@ -26,6 +27,8 @@ export function connectGuarded(
   const steps: Step[] = [];
   if (as !== undefined) {
     const { uid, gid } = as;
+    // setresuid(2) takes -1 for "leave it as it is", which is root.
+    if (uid === UNCHANGED || gid === UNCHANGED) return -EINVAL;
     steps.push(
       { call: "prctl(PR_SET_SECUREBITS)", nr: NR.prctl, args: [PR_SET_SECUREBITS, NO_SETUID_FIXUP] },
       { call: "setgroups(0)", nr: NR.setgroups, args: [0, 0] },

@@ -1,0 +1,38 @@
+import { describe, expect, test } from "bun:test";
+import { Quarantine } from "../../../src/inject/quarantine.ts";
+
+describe("a container that let a deadline pass", () => {
+  test("is left alone twice as long each time, up to a minute", () => {
+    const quarantine = new Quarantine();
+    let now = 0;
+    const pauses = Array.from({ length: 8 }, () => {
+      const pause = quarantine.strike("a", now);
+      expect(quarantine.remaining("a", now)).toBe(pause);
+      expect(quarantine.remaining("a", now + pause - 1)).toBe(1);
+      now += pause;
+      expect(quarantine.remaining("a", now)).toBe(0);
+      return pause;
+    });
+    expect(pauses).toEqual([2_000, 4_000, 8_000, 16_000, 32_000, 60_000, 60_000, 60_000]);
+  });
+
+  test("costs nobody else anything", () => {
+    const quarantine = new Quarantine();
+    quarantine.strike("a", 0);
+    expect(quarantine.remaining("b", 0)).toBe(0);
+  });
+
+  test("is forgiven after five quiet minutes, not before", () => {
+    const quarantine = new Quarantine();
+    quarantine.strike("a", 0);
+    expect(quarantine.strike("a", 5 * 60_000)).toBe(4_000);
+    expect(quarantine.strike("a", 10 * 60_000 + 1)).toBe(2_000);
+  });
+
+  test("many of them do not make it grow without end", () => {
+    const quarantine = new Quarantine();
+    for (let i = 0; i < 5_000; i++) quarantine.strike(`c${i}`, 0);
+    expect(quarantine.remaining("c0", 0)).toBe(0);
+    expect(quarantine.remaining("c4999", 0)).toBe(2_000);
+  });
+});
