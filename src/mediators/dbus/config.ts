@@ -23,6 +23,11 @@ export const MESSAGE_MAX = 32 * 1024 * 1024;
 export const FIELDS_MAX = 64 * 1024;
 /** max_message_unix_fds of the system bus. */
 export const FDS_MAX = 16;
+/**
+ * fds of the bus that may wait for their message: one message may have 253 (SCM_MAX_FD) where the bus
+ * allows it, and any peer may send us such a one. It is dropped, and must not end the session.
+ */
+export const PROVIDER_FDS_MAX = 2 * 253;
 /** max_replies_per_connection of the system bus: calls of ours that may wait for a reply. */
 export const PENDING_MAX = 128;
 /** Calls to this side that it has not answered. Its callers are limited by the bus to 128 each; eight busy ones fit. */

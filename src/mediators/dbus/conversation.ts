@@ -8,6 +8,7 @@ import type { Header } from "../../protocol/dbus/header.ts";
 import { Names } from "../../protocol/dbus/intern.ts";
 import type { MatchRule } from "../../protocol/dbus/match-rule.ts";
 import type { Session } from "../../relay/filter.ts";
+import { FDS_MAX, PROVIDER_FDS_MAX } from "./config.ts";
 import { FdQueue } from "./fds.ts";
 import { Lessons } from "./lessons.ts";
 import type { Answers } from "./originate.ts";
@@ -37,8 +38,8 @@ export class Conversation {
   readonly turns: Turns;
   readonly watch: Watch;
   readonly lessons: Lessons;
-  readonly consumerFds = new FdQueue();
-  readonly providerFds = new FdQueue();
+  readonly consumerFds = new FdQueue(FDS_MAX);
+  readonly providerFds = new FdQueue(PROVIDER_FDS_MAX);
   /** The consumer's own match rules, one entry for each AddMatch. */
   readonly matchRules: MatchRule[] = [];
   /** Made when the bus has told us our name. */

@@ -2,20 +2,24 @@
  * The fds of one direction: they come at or before the bytes of their message, and each
  * message says how many are its own (UNIX_FDS). What does not add up ends the session.
  */
-import { FDS_MAX } from "./config.ts";
-
 const NONE: readonly number[] = [];
 
 export class FdQueue {
   private queue: number[] = [];
+  private readonly most: number;
+
+  /** `most`: fds that may wait at once. */
+  constructor(most: number) {
+    this.most = most;
+  }
 
   get waiting(): number {
     return this.queue.length;
   }
-  /** False: more fds wait than one message may have. They are kept until `drain`. */
+  /** False: too many wait. They are kept until `drain`. */
   add(fds: readonly number[]): boolean {
     for (const fd of fds) this.queue.push(fd);
-    return this.queue.length <= FDS_MAX;
+    return this.queue.length <= this.most;
   }
   /** The fds of a message, or undefined when they did not come. */
   take(count: number): readonly number[] | undefined {

@@ -12,7 +12,9 @@
  */
 
 import { Rights } from "../../policy/dbus/rights.ts";
+import { MAX_MESSAGE } from "../../protocol/dbus/constants.ts";
 import { Framer } from "../../protocol/dbus/framer.ts";
+import type { HeaderLimits } from "../../protocol/dbus/header.ts";
 import { SASL_BEGIN, SASL_HELLO, SaslClient } from "../../protocol/dbus/sasl-client.ts";
 import { SaslServer } from "../../protocol/dbus/sasl-server.ts";
 import type { Filter, Session } from "../../relay/filter.ts";
@@ -27,6 +29,14 @@ export interface LinkState {
   /** Sessions that have not said Hello. */
   halfOpen: number;
 }
+
+/** What a bus sends is any peer's to choose within the bus's own limits: nothing of it that is legal ends the session. */
+const PROVIDER_LIMITS: HeaderLimits = {
+  maxMessage: MAX_MESSAGE,
+  maxFields: FIELDS_MAX,
+  unknownFields: true,
+  skipLongFields: true,
+};
 
 type Phase = "waiting" | "sasl" | "joining" | "open";
 
@@ -52,10 +62,10 @@ export class DbusFilter implements Filter {
     this.config = config;
     this.link = link;
     this.c = new Conversation(session, config.rights);
-    const limits = { maxMessage: config.maxMessage, maxFields: FIELDS_MAX };
-    this.fromConsumerFramer = new Framer({ ...limits, unknownFields: false }, new ConsumerJudge(this.c));
+    const limits = { maxMessage: config.maxMessage, maxFields: FIELDS_MAX, unknownFields: false };
+    this.fromConsumerFramer = new Framer(limits, new ConsumerJudge(this.c));
     const provider = new ProviderJudge(this.c, () => this.joined());
-    this.fromProviderFramer = new Framer({ ...limits, unknownFields: true }, provider);
+    this.fromProviderFramer = new Framer(PROVIDER_LIMITS, provider);
     if (link.halfOpen >= HALF_OPEN_MAX) {
       this.countedHalfOpen = false;
       this.c.stop(`more than ${HALF_OPEN_MAX} connections without Hello`);

@@ -44,9 +44,13 @@ export class ProviderJudge implements Judge {
   boundary(): void {
     this.c.down.boundary();
   }
+  skipping(): void {
+    // How many fds are its own was not read: those that came so far.
+    this.c.session.closeFds(this.c.providerFds.drain());
+    this.c.session.log("debug", "a message with too long a header was dropped");
+  }
 
   judge(b: Uint8Array, at: number, available: number, h: Header): number {
-    if (h.unixFds > FDS_MAX) return this.stop(`a message with ${h.unixFds} fds`);
     const sender = this.name(b, at, h.sender);
     let verdict: number;
     if (h.type === SIGNAL) verdict = this.signal(b, at, available, h, sender);
@@ -63,6 +67,10 @@ export class ProviderJudge implements Judge {
     return PASS;
   }
 
+  /** fds that the consumer can't be given. */
+  private unfit(h: Header): boolean {
+    return h.unixFds > FDS_MAX || (h.unixFds > 0 && !this.c.fdsAgreed);
+  }
   private stop(why: string): number {
     this.c.stop(`the bus sent ${why}`);
     return STOP;
@@ -101,8 +109,8 @@ export class ProviderJudge implements Judge {
       if (available < total) return total;
     }
     c.calls.remove(h.replySerial);
-    if (h.unixFds > 0 && !c.fdsAgreed) {
-      this.replace(call, "LimitsExceeded", "The reply has file descriptors, which this connection did not ask for");
+    if (this.unfit(h)) {
+      this.replace(call, "LimitsExceeded", "The reply has more file descriptors than this connection takes");
       return DROP;
     }
     if (call.purpose === "match" && !returned) this.forgetRule(call.detail);
@@ -217,7 +225,7 @@ export class ProviderJudge implements Judge {
     const { c } = this;
     if (sender === "") return DROP;
     const replies = (h.flags & NO_REPLY_EXPECTED) === 0;
-    const deaf = !c.greeted || (h.unixFds > 0 && !c.fdsAgreed);
+    const deaf = !c.greeted || this.unfit(h);
     if (deaf || (replies && !c.incoming.add(sender, h.serial))) {
       const error = deaf ? "Failed" : "LimitsExceeded";
       const text = deaf ? "The callee can't take this call" : "The callee has too many calls to answer";
@@ -237,7 +245,7 @@ export class ProviderJudge implements Judge {
     const iface = this.name(b, at, h.interface);
     const member = this.name(b, at, h.member);
     if (sender === BUS_NAME) return this.driverSignal(b, at, available, h, iface, member);
-    if (!c.greeted || (h.unixFds > 0 && !c.fdsAgreed)) return DROP;
+    if (!c.greeted || this.unfit(h)) return DROP;
     const path = this.name(b, at, h.path);
     if (view.rights.filtered && sender !== view.self && isObjectManagerSignal(iface, member))
       return this.objectsChanged(b, at, available, h, sender, member);

@@ -29,6 +29,8 @@ export interface Judge {
   passKept(bytes: Uint8Array, first: boolean): void;
   /** The last byte of a message was passed or dropped. */
   boundary(): void;
+  /** A message with too long a header begins and is thrown away (`skipLongFields`). */
+  skipping?(): void;
 }
 
 const STATE = { HEADER: 0, PASSING: 1, DROPPING: 2 } as const;
@@ -101,6 +103,7 @@ export class Framer {
     if (available < FIXED_HEADER) return 0;
     const header = this.header;
     const wrong = scanFixed(b, at, this.limits, header);
+    if (wrong === "fields-too-long" && this.limits.skipLongFields === true) return this.skip(available);
     if (wrong !== undefined) return wrong;
     if (available < header.headerLength) return 0;
     const unsound = scanFields(b, at, this.limits, header);
@@ -124,6 +127,11 @@ export class Framer {
     const header = this.header;
     if (this.have === FIXED_HEADER) {
       const wrong = scanFixed(this.kept, 0, this.limits, header);
+      if (wrong === "fields-too-long" && this.limits.skipLongFields === true) {
+        this.forget();
+        this.skip(FIXED_HEADER);
+        return undefined;
+      }
       if (wrong !== undefined) return wrong;
       this.want = header.headerLength;
       if (this.want > this.have) return undefined;
@@ -144,6 +152,14 @@ export class Framer {
     return undefined;
   }
 
+  /** Drops the message at hand, of which `available` bytes or less are here. Returns how many of them are its own. */
+  private skip(available: number): number {
+    const total = this.header.headerLength + this.header.bodyLength;
+    const here = Math.min(available, total);
+    this.sink.skipping?.();
+    this.settle(DROP, total - here);
+    return here;
+  }
   private settle(verdict: number, left: number): void {
     this.left = left;
     if (left === 0) this.finished();

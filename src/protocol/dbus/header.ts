@@ -34,6 +34,11 @@ export interface HeaderLimits {
   readonly maxFields: number;
   /** Header fields above UNIX_FDS: skipped when true (what the bus sends), refused when false. */
   readonly unknownFields: boolean;
+  /**
+   * Messages with longer fields: thrown away as they come instead of refused. For what a bus sends,
+   * which is any peer's to choose: a path may be longer than is kept, and must not end the session.
+   */
+  readonly skipLongFields?: boolean;
 }
 
 /** Result of a scan, used again for every message. */
@@ -115,10 +120,10 @@ export function scanFixed(b: Uint8Array, at: number, limits: HeaderLimits, out: 
   out.serial = readU32(b, at + SERIAL_AT, le);
   if (out.serial === 0) return "serial-zero";
   const fields = readU32(b, at + 12, le);
-  if (fields > limits.maxFields) return "fields-too-long";
   out.bodyLength = readU32(b, at + BODY_LENGTH_AT, le);
-  out.headerLength = (FIXED_HEADER + fields + 7) & ~7;
-  return out.bodyLength + out.headerLength > limits.maxMessage ? "message-too-long" : undefined;
+  out.headerLength = Math.ceil((FIXED_HEADER + fields) / 8) * 8;
+  if (out.bodyLength + out.headerLength > limits.maxMessage) return "message-too-long";
+  return fields > limits.maxFields ? "fields-too-long" : undefined;
 }
 
 // Type of each field by its code: PATH, INTERFACE, MEMBER, ERROR_NAME, REPLY_SERIAL, DESTINATION, SENDER, SIGNATURE, UNIX_FDS.

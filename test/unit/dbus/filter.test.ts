@@ -742,6 +742,39 @@ describe("bytes", () => {
   });
 });
 
+describe("what peers may do through the bus", () => {
+  const signal = { type: SIGNAL, path: "/s", interface: "org.a.B", member: "Changed" };
+  test("a path longer than is kept, more fds than are taken: dropped, and the session lives", () => {
+    for (const split of [0, 7, 1000]) {
+      const s = DbusSession.open(config());
+      s.from(":1.44", { type: CALL, path: `/${"p".repeat(100_000)}`, member: "M", serial: 5 }, [70], split);
+      s.from(
+        ":1.44",
+        {
+          type: CALL,
+          path: "/",
+          member: "M",
+          serial: 6,
+          unixFd: 17,
+          signature: "h".repeat(17),
+          body: Array(17).fill(0),
+        },
+        Array.from({ length: 17 }, (_, i) => 80 + i),
+      );
+      s.from(":1.44", signal);
+      expect(s.session.state).toBe("open");
+      expect(s.received().map((m) => m.member)).toEqual(["Changed"]);
+      expect(s.atBus.map((m) => [m.type, m.destination, m.replySerial])).toEqual([[ERROR, ":1.44", 6]]);
+      expect(s.session.leakedFds).toEqual([]);
+    }
+  });
+  test("a message larger than the consumer may send passes", () => {
+    const s = DbusSession.open(config({}, 100_000));
+    s.from(":1.44", { ...signal, signature: "ay", body: [Buffer.alloc(200_000)] }, [], 50_000);
+    expect(s.received()).toHaveLength(1);
+  });
+});
+
 describe("live policy", () => {
   test("applies to the next message of an open session, owners included", () => {
     const s = DbusSession.open(graph(["org.a.B"]), A);
