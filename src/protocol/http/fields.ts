@@ -100,8 +100,9 @@ const DONE = 6;
 
 /** Numbers kept a field: line start, name end, value start, value end (without white space). */
 const STRIDE = 4;
-/** Most heads have fewer fields; the arrays double up to the limit. */
+/** Most heads have fewer fields; the arrays double up to the limit. A connection that has not asked yet has none. */
 const FIRST_ROOM = 24;
+const NO_BYTES = new Uint8Array(0);
 
 export class FieldSection {
   /** Fields so far. */
@@ -109,10 +110,10 @@ export class FieldSection {
   /** Relative to the base: one past the empty line, once `done`. */
   end = 0;
   refusal: Refusal | undefined;
-  kinds = new Uint8Array(FIRST_ROOM);
+  kinds: Uint8Array = NO_BYTES;
   /** 0: left out when the section is forwarded. */
-  kept = new Uint8Array(FIRST_ROOM);
-  private offsets = new Int32Array(FIRST_ROOM * STRIDE);
+  kept: Uint8Array = NO_BYTES;
+  private offsets = new Int32Array(0);
   private state = LINE_START;
   private readonly limit: number;
 
@@ -230,7 +231,7 @@ export class FieldSection {
   }
 
   private grow(): void {
-    const room = Math.min(this.kinds.length * 2, this.limit);
+    const room = Math.min(Math.max(this.kinds.length * 2, FIRST_ROOM), this.limit);
     const grown = <T extends Uint8Array | Int32Array>(into: T, from: T): T => {
       into.set(from);
       return into;
