@@ -42,7 +42,10 @@ async function untilEchoes(path: string): Promise<number> {
   return performance.now() - started;
 }
 
-/** Milliseconds, one for each of AWAY_MS. Needs root. */
+/**
+ * Milliseconds, one for each of AWAY_MS: the better of two, since one scheduling delay of a shared
+ * machine is as long as all of the wait that is looked for. Needs root.
+ */
 export async function measureHealing(bed: Bed): Promise<number[]> {
   const consumer = await startContainer({ name: "consumer" });
   let provider = await startProvider();
@@ -64,14 +67,15 @@ export async function measureHealing(bed: Bed): Promise<number[]> {
     ]);
     bed.start([BINARY, "run", "--ctrl", ctrl.socket, "--state-dir", state, "--policy", state, "--log-level", "error"]);
     await untilEchoes(consumer.hostPath(TARGET));
-    const times: number[] = [];
-    for (const away of AWAY_MS) {
-      await provider.stop();
-      provider = await startProvider();
-      await Bun.sleep(away);
-      ctrl.setContainer("provider", provider.pid);
-      times.push(await untilEchoes(consumer.hostPath(TARGET)));
-    }
+    const times: number[] = AWAY_MS.map(() => Number.POSITIVE_INFINITY);
+    for (let pass = 0; pass < 2; pass++)
+      for (const [i, away] of AWAY_MS.entries()) {
+        await provider.stop();
+        provider = await startProvider();
+        await Bun.sleep(away);
+        ctrl.setContainer("provider", provider.pid);
+        times[i] = Math.min(times[i] as number, await untilEchoes(consumer.hostPath(TARGET)));
+      }
     return times;
   } finally {
     await ctrl.close();

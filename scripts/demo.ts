@@ -37,6 +37,8 @@ const quote = (text: string) =>
   );
 const ms = (since: number) => bold(`${(performance.now() - since).toFixed(1)} ms`);
 
+/** Set once a signal came: what then fails in `main` fails because its containers are gone. */
+let interrupted = false;
 /** Everything that must be undone, the last one first. */
 const undo: (() => Promise<unknown> | unknown)[] = [];
 async function cleanUp(): Promise<void> {
@@ -215,7 +217,8 @@ async function main(): Promise<void> {
     console.log((await stage.status()).trimEnd().replace(/^/gm, "   "));
     await showEnd(stage);
   } catch (error) {
-    console.error(`\npv-xconnect said:\n${[...stage.daemon.stdout, ...stage.daemon.stderr].slice(-20).join("\n")}`);
+    if (!interrupted)
+      console.error(`\npv-xconnect said:\n${[...stage.daemon.stdout, ...stage.daemon.stderr].slice(-20).join("\n")}`);
     throw error;
   }
 }
@@ -227,13 +230,20 @@ if (process.getuid?.() !== 0) {
   process.exit(1);
 }
 for (const signal of ["SIGINT", "SIGTERM"] as const)
-  process.once(signal, () => void cleanUp().finally(() => process.exit(signal === "SIGINT" ? 130 : 143)));
+  process.once(signal, () => {
+    interrupted = true;
+    void cleanUp().finally(() => process.exit(signal === "SIGINT" ? 130 : 143));
+  });
 try {
   await main();
-  await cleanUp();
-  console.log(`\n${green("Everything is as it was before.")}`);
+  if (!interrupted) {
+    await cleanUp();
+    console.log(`\n${green("Everything is as it was before.")}`);
+  }
 } catch (error) {
-  await cleanUp();
-  console.error(`\n${error instanceof Error ? error.message : error}`);
-  process.exit(1);
+  if (!interrupted) {
+    await cleanUp();
+    console.error(`\n${error instanceof Error ? error.message : error}`);
+    process.exit(1);
+  }
 }
