@@ -1,5 +1,6 @@
 /** Names, rules and rights without a session. */
 import { describe, expect, test } from "bun:test";
+import { explain } from "../../../src/policy/dbus/explain.ts";
 import { Owners, TRACKED_NAMES_MAX } from "../../../src/policy/dbus/owners.ts";
 import { HIDDEN, OWN, Rights, SEE, TALK } from "../../../src/policy/dbus/rights.ts";
 import { parseNamePattern, parseRule, ruleMatches } from "../../../src/policy/dbus/rule.ts";
@@ -187,4 +188,45 @@ test("owners: rights follow the name, and the table is bounded", () => {
   for (let i = 1; i < TRACKED_NAMES_MAX; i++) expect(owners.set(`org.n${i}.N`, ":1.3")).toBe(true);
   expect(owners.set("org.more.N", ":1.3")).toBe(false);
   expect(owners.owner("org.more.N")).toBeUndefined();
+});
+
+test("explain answers as the filter decides, with the rule", () => {
+  const config = rights({
+    interfaces: ["org.a.B"],
+    rule: 'roles["r"]',
+    lists: lists({ talk: ["org.a.B"], call: ["org.a.B.M@/x"], own: ["org.o.O"] }),
+  });
+  const ask = (question: Parameters<typeof explain>[1]): string => {
+    const { allowed, error, rule } = explain(config, question);
+    return `${allowed ? "yes" : (error ?? "dropped")}: ${rule}`;
+  };
+  expect([
+    ask({ kind: "call", name: "org.a.B", interface: "org.a.B", member: "M", path: "/x" }),
+    ask({ kind: "call", name: "org.a.B", interface: "org.a.B", member: "M", path: "/y" }),
+    ask({
+      kind: "call",
+      name: "org.a.B",
+      interface: "org.freedesktop.DBus.Properties",
+      member: "Get",
+      argument: "org.z.Z",
+    }),
+    ask({ kind: "call", name: "org.x.X", interface: "org.a.B", member: "M" }),
+    ask({ kind: "call", name: "org.freedesktop.DBus", interface: "org.freedesktop.DBus", member: "ReloadConfig" }),
+    ask({ kind: "own", name: "org.o.O" }),
+    ask({ kind: "own", name: "org.a.B" }),
+    ask({ kind: "receive", name: "org.a.B", interface: "org.a.B", member: "S" }),
+    ask({ kind: "see", name: "org.x.X" }),
+    ask({ kind: "signal", name: "", interface: "org.o.O.Events", member: "S" }),
+  ]).toEqual([
+    'yes: roles["r"].call/broadcast',
+    'AccessDenied: roles["r"].call/broadcast',
+    "AccessDenied: graph interface",
+    "ServiceUnknown: graph interface",
+    "AccessDenied: bus driver: method not listed",
+    'yes: roles["r"].own org.o.O',
+    'AccessDenied: may not own: roles["r"].call/broadcast',
+    'dropped: roles["r"].call/broadcast',
+    "NameHasNoOwner: graph interface",
+    "yes: signal allowed",
+  ]);
 });
