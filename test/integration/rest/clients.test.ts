@@ -12,67 +12,70 @@ const IDENTITY = [
 const identityOf = (told: Told) => told.headers.filter(([name]) => name.replaceAll("_", "-").startsWith("x-pv-"));
 
 for (const kind of ["python", "node", "bun"] as const satisfies ProviderKind[])
-  describe.skipIf(!requireRealPart("root", "curl"))(`${kind} as the provider, curl as the consumer`, () => {
-    let link: RestLink;
-    beforeAll(async () => {
-      link = await RestLink.start();
-      await link.provide(kind);
-    });
-    afterAll(async () => {
-      expect(link.errors()).toEqual([]);
-      await link.stop();
-    });
+  describe.skipIf(!requireRealPart("root", "curl", "nc", "python3", "node"))(
+    `${kind} as the provider, curl as the consumer`,
+    () => {
+      let link: RestLink;
+      beforeAll(async () => {
+        link = await RestLink.start();
+        await link.provide(kind);
+      });
+      afterAll(async () => {
+        expect(link.errors()).toEqual([]);
+        await link.stop();
+      });
 
-    test("a request has one identity, in front, whatever the consumer claims", async () => {
-      const told = await link.told("/a?b=c", "-H", "X-PV-Role: root", "-H", "x_pv_client: root", "-H", "X-Foo: 1");
-      expect(told).toMatchObject({ method: "GET", path: "/a?b=c", version: "HTTP/1.1" });
-      expect(identityOf(told)).toEqual(IDENTITY as never);
-      expect(told.headers.slice(0, 2)).toEqual(IDENTITY as never);
-      expect(told.headers).toContainEqual(["x-foo", "1"]);
-    });
+      test("a request has one identity, in front, whatever the consumer claims", async () => {
+        const told = await link.told("/a?b=c", "-H", "X-PV-Role: root", "-H", "x_pv_client: root", "-H", "X-Foo: 1");
+        expect(told).toMatchObject({ method: "GET", path: "/a?b=c", version: "HTTP/1.1" });
+        expect(identityOf(told)).toEqual(IDENTITY as never);
+        expect(told.headers.slice(0, 2)).toEqual(IDENTITY as never);
+        expect(told.headers).toContainEqual(["x-foo", "1"]);
+      });
 
-    test("each request of a kept connection has it", async () => {
-      const done = await link.curl(["/1", "/2", "/3"], "-H", "X-PV-Role: root", "-v");
-      const answers = done.stdout
-        .trim()
-        .split("\n")
-        .map((line) => JSON.parse(line) as Told);
-      expect(answers.map((told) => told.path)).toEqual(["/1", "/2", "/3"]);
-      for (const told of answers) expect(identityOf(told)).toEqual(IDENTITY as never);
-      expect(done.stderr.match(/Re-using existing connection/g)?.length).toBe(2);
-    });
+      test("each request of a kept connection has it", async () => {
+        const done = await link.curl(["/1", "/2", "/3"], "-H", "X-PV-Role: root", "-v");
+        const answers = done.stdout
+          .trim()
+          .split("\n")
+          .map((line) => JSON.parse(line) as Told);
+        expect(answers.map((told) => told.path)).toEqual(["/1", "/2", "/3"]);
+        for (const told of answers) expect(identityOf(told)).toEqual(IDENTITY as never);
+        expect(done.stderr.match(/Re-using existing connection/g)?.length).toBe(2);
+      });
 
-    test("uploads arrive whole, by length and in chunks", async () => {
-      const file = join(link.directory, "upload");
-      writeFileSync(file, Buffer.alloc(5_000_000, "x"));
-      expect((await link.told("/sink", "-T", file)).body).toBe(5_000_000);
-      expect((await link.told("/sink", "-T", file, "-H", "Transfer-Encoding: chunked")).body).toBe(5_000_000);
-      expect((await link.told("/sink", "-H", "Expect: 100-continue", "--data-binary", `@${file}`)).body).toBe(
-        5_000_000,
-      );
-    });
+      test("uploads arrive whole, by length and in chunks", async () => {
+        const file = join(link.directory, "upload");
+        writeFileSync(file, Buffer.alloc(5_000_000, "x"));
+        expect((await link.told("/sink", "-T", file)).body).toBe(5_000_000);
+        expect((await link.told("/sink", "-T", file, "-H", "Transfer-Encoding: chunked")).body).toBe(5_000_000);
+        expect((await link.told("/sink", "-H", "Expect: 100-continue", "--data-binary", `@${file}`)).body).toBe(
+          5_000_000,
+        );
+      });
 
-    test("HTTP/1.0 and HEAD", async () => {
-      expect(await link.told("/old", "--http1.0")).toMatchObject({ version: "HTTP/1.0", path: "/old" });
-      const head = await link.curl(["/h", "/h"], "-I");
-      expect(head.code).toBe(0);
-      expect(head.stdout.match(/HTTP\/1.1 200/g)?.length).toBe(2);
-    });
+      test("HTTP/1.0 and HEAD", async () => {
+        expect(await link.told("/old", "--http1.0")).toMatchObject({ version: "HTTP/1.0", path: "/old" });
+        const head = await link.curl(["/h", "/h"], "-I");
+        expect(head.code).toBe(0);
+        expect(head.stdout.match(/HTTP\/1.1 200/g)?.length).toBe(2);
+      });
 
-    test("nc -N gets its answer after its half-close", async () => {
-      const done = await link.pipe(["nc", "-N", "-U", link.socket], "GET /nc HTTP/1.1\r\nHost: a\r\n\r\n");
-      expect(done.stdout).toContain('"/nc"');
-      expect(done.stdout).toStartWith("HTTP/1.1 200");
-    });
+      test("nc -N gets its answer after its half-close", async () => {
+        const done = await link.pipe(["nc", "-N", "-U", link.socket], "GET /nc HTTP/1.1\r\nHost: a\r\n\r\n");
+        expect(done.stdout).toContain('"/nc"');
+        expect(done.stdout).toStartWith("HTTP/1.1 200");
+      });
 
-    test("pipelined requests are answered in order, a refusal among them in its place", async () => {
-      const request = (path: string) => `GET ${path} HTTP/1.1\r\nHost: a\r\n\r\n`;
-      const input = request("/1") + request("/2") + request("/3").replace("Host: a", "Host : a") + request("/4");
-      const done = await link.pipe(["nc", "-N", "-U", link.socket], input);
-      const found = [...done.stdout.matchAll(/"path": ?"([^"]+)"|"error":"([^"]+)"/g)].map((m) => m[1] ?? m[2]);
-      expect(found).toEqual(["/1", "/2", "space-before-colon"] as never);
-    });
-  });
+      test("pipelined requests are answered in order, a refusal among them in its place", async () => {
+        const request = (path: string) => `GET ${path} HTTP/1.1\r\nHost: a\r\n\r\n`;
+        const input = request("/1") + request("/2") + request("/3").replace("Host: a", "Host : a") + request("/4");
+        const done = await link.pipe(["nc", "-N", "-U", link.socket], input);
+        const found = [...done.stdout.matchAll(/"path": ?"([^"]+)"|"error":"([^"]+)"/g)].map((m) => m[1] ?? m[2]);
+        expect(found).toEqual(["/1", "/2", "space-before-colon"] as never);
+      });
+    },
+  );
 
 describe.skipIf(!requireRealPart("root", "curl", "nginx"))("nginx as the provider", () => {
   let link: RestLink;
@@ -111,7 +114,7 @@ describe.skipIf(!requireRealPart("root", "curl", "nginx"))("nginx as the provide
   });
 });
 
-describe.skipIf(!requireRealPart("root"))("WebSocket", () => {
+describe.skipIf(!requireRealPart("root", "nc", "python3"))("WebSocket", () => {
   test("opens through the link, with identity, and carries messages both ways", async () => {
     const link = await RestLink.start();
     let seen: string | null = null;

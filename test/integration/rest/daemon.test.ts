@@ -10,7 +10,7 @@ import { requireRealPart } from "../../support/real-parts.ts";
 
 const TARGET = "/run/nm/api.sock";
 
-describe.skipIf(!requireRealPart("root", "busybox", "curl"))("a REST link between containers", () => {
+describe.skipIf(!requireRealPart("root", "busybox", "curl", "python3"))("a REST link between containers", () => {
   const folder = mkdtempSync(join(tmpdir(), "pvx-rest-daemon-"));
   let app: Container;
   let server: Container;

@@ -57,7 +57,7 @@ function consumer(
   });
 }
 
-describe.skipIf(!requireRealPart("root", "curl"))("the provider", () => {
+describe.skipIf(!requireRealPart("root", "curl", "python3"))("the provider", () => {
   test("is not there: 503 after the hold", async () => {
     const at = await start();
     const done = await at.curl("/a", "-w", "%{http_code} %{time_total}", "-o", "/dev/null");
@@ -146,7 +146,7 @@ describe.skipIf(!requireRealPart("root", "curl"))("the provider", () => {
   });
 });
 
-describe.skipIf(!requireRealPart("root", "curl"))("the consumer", () => {
+describe.skipIf(!requireRealPart("root", "curl", "nc", "node", "python3"))("the consumer", () => {
   test("with file descriptors is refused, and they are closed", async () => {
     const at = await start();
     await at.provide("python");
@@ -256,7 +256,7 @@ describe.skipIf(!requireRealPart("root", "curl"))("the consumer", () => {
   });
 });
 
-test.skipIf(!requireRealPart("root", "curl"))("the access log has a record of each request", async () => {
+test.skipIf(!requireRealPart("root", "curl", "python3"))("the access log has a record of each request", async () => {
   const at = await start({ accessLog: true });
   await at.provide("python");
   await at.curl(["/a?secret=1", "/b"]);

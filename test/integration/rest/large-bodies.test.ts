@@ -11,7 +11,7 @@ const BYTES = GIGABYTES * 1024 ** 3;
 const MOST_KB = 24 * 1024;
 const TEST_MS = 180_000;
 
-describe.skipIf(!requireRealPart("root", "curl", "nginx"))(`${GIGABYTES} GiB`, () => {
+describe.skipIf(!requireRealPart("root", "curl", "nginx", "python3"))(`${GIGABYTES} GiB`, () => {
   let link: RestLink;
   let file: string;
   beforeAll(async () => {
