@@ -15,7 +15,6 @@ import {
   mkdirSync,
   openSync,
   readSync,
-  statSync,
   writeSync,
 } from "node:fs";
 import { tryLock } from "../sys/process.ts";
@@ -65,22 +64,15 @@ export interface LockHeld {
 
 /** Takes the lock if it is free. Throws node's error when `lock` can't be opened. */
 export function tryStateLock(directory: string): StateLock | LockHeld {
-  const path = `${directory}/lock`;
-  for (;;) {
-    const fd = openSync(path, O_RDWR | O_CREAT | O_NOFOLLOW | O_NONBLOCK, 0o600);
-    if (!tryLock(fd)) {
-      const held = { heldBy: ownerIn(fd) };
-      closeSync(fd);
-      return held;
-    }
-    // Locked, but is it still the file that the next daemon opens?
-    if (isAt(fd, path)) {
-      ftruncateSync(fd);
-      writeSync(fd, `${process.pid}\n`, 0);
-      return new Held(fd);
-    }
+  const fd = openSync(`${directory}/lock`, O_RDWR | O_CREAT | O_NOFOLLOW | O_NONBLOCK, 0o600);
+  if (!tryLock(fd)) {
+    const held = { heldBy: ownerIn(fd) };
     closeSync(fd);
+    return held;
   }
+  ftruncateSync(fd);
+  writeSync(fd, `${process.pid}\n`, 0);
+  return new Held(fd);
 }
 
 export interface WaitOptions {
@@ -114,12 +106,6 @@ class Held implements StateLock {
     if (this.fd >= 0) closeSync(this.fd);
     this.fd = -1;
   }
-}
-
-function isAt(fd: number, path: string): boolean {
-  const held = fstatSync(fd, { bigint: true });
-  const there = statSync(path, { bigint: true, throwIfNoEntry: false });
-  return there !== undefined && there.dev === held.dev && there.ino === held.ino;
 }
 
 function ownerIn(fd: number): number | undefined {

@@ -107,8 +107,11 @@ describe.skipIf(!here).each([
     expect(house.names("/run/remove")).toEqual([]);
     const replaced = house.plant("/run/remove/b.sock");
     await house.container.sh("rm /run/remove/b.sock; echo theirs > /run/remove/b.sock");
+    // A file that is moved, if only for a moment, has another ctime.
+    const { ctimeNs } = statSync(house.container.hostPath("/run/remove/b.sock"), { bigint: true });
     expect(removeSocket(house.root, replaced, house.journal)).toBeUndefined();
     expect(readFileSync(house.container.hostPath("/run/remove/b.sock"), "utf8")).toBe("theirs\n");
+    expect(statSync(house.container.hostPath("/run/remove/b.sock"), { bigint: true }).ctimeNs).toBe(ctimeNs);
     expect(removeSocket(house.root, replaced, house.journal)).toBeUndefined();
   });
 

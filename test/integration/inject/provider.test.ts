@@ -1,5 +1,5 @@
 import { afterAll, afterEach, beforeAll, describe, expect, test } from "bun:test";
-import { mkdtempSync, rmSync } from "node:fs";
+import { copyFileSync, mkdtempSync, readlinkSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { ProviderDialer, type ProviderEndpoint, probeSocketType } from "../../../src/inject/provider.ts";
@@ -298,6 +298,35 @@ describe.skipIf(!here)("a provider that is not up", () => {
       reason: `Cannot reach the provider: process ${process.pid} still has the host's root directory`,
     });
     for (const dialer of [gone, before]) dialer.close();
+  });
+
+  test("its pid, given to another process in the meantime, is not entered", async () => {
+    const directory = mkdtempSync(join(tmpdir(), "pvx-reuse-"));
+    copyFileSync(Bun.which("busybox")!, join(directory, "busybox"));
+    const start = () => Bun.spawn(["chroot", directory, "/busybox", "sleep", "60"]);
+    const rootOf = (pid: number) => readlinkSync(`/proc/${pid}/root`);
+    const first = start();
+    while (rootOf(first.pid) !== directory) await Bun.sleep(1);
+    const server = serve(join(directory, "p.sock"));
+    const dialer = new ProviderDialer({ pid: first.pid, path: "/p.sock", seqpacket: false });
+    pvx.pvx_close(dialled(dialer));
+    first.kill("SIGKILL");
+    await first.exited;
+    const others = [];
+    for (let i = 0; i < 200 && others.at(-1)?.pid !== first.pid; i++) {
+      others.at(-1)?.kill("SIGKILL");
+      // pid_namespaces(7): the next process gets the number after this one.
+      writeFileSync("/proc/sys/kernel/ns_last_pid", String(first.pid - 1));
+      others.push(start());
+    }
+    const second = others.at(-1)!;
+    expect(second.pid).toBe(first.pid);
+    while (rootOf(second.pid) !== directory) await Bun.sleep(1);
+    expect(refused(dialer).reason).toContain(`process ${first.pid} is not running`);
+    second.kill("SIGKILL");
+    dialer.close();
+    pvx.pvx_close(server);
+    rmSync(directory, { recursive: true });
   });
 
   test("one that dies between two dials is never entered again", async () => {

@@ -85,17 +85,6 @@ describe("the state lock", () => {
     lock.release();
   });
 
-  test("a lock file that was removed under its owner does not make two of the next ones", async () => {
-    const directory = scratch();
-    const owner = daemon(directory);
-    await owner.line(/^owner$/);
-    rmSync(`${directory}/lock`);
-    const next = tryStateLock(directory);
-    if (!("release" in next)) throw new Error("not free");
-    expect("heldBy" in tryStateLock(directory)).toBe(true);
-    next.release();
-  });
-
   test("a lock file that is a link is not followed", () => {
     const directory = scratch();
     writeFileSync(`${directory}/precious`, "precious");
