@@ -46,11 +46,15 @@ lint: $(NPM) native ## format, lint and types, changing nothing
 unit: $(NPM) native ## unit and architecture tests
 	$(BUN) scripts/test.ts unit
 
-test: build cross $(TEST_NATIVE) build/stamps/debian-test ## build, then every test: unit, property, contract, integration, e2e (root)
+test: build $(TEST_NATIVE) build/stamps/debian-test ## build, then every test: unit, property, contract, integration, e2e (root)
+	@$(MAKE) --no-print-directory cross || echo 'make cross failed: the tests of its binaries will fail, the others run'
 	$(BUN) scripts/test.ts
 
 test-vkms: build $(TEST_NATIVE) build/stamps/debian-test build/stamps/debian-vkms ## the DRM tests on VKMS and virtio-gpu, in a small VM (root)
 	@test/vm/test-vkms.sh build/vm
+
+test-vkms: build $(TEST_NATIVE) build/stamps/debian-vkms ## the DRM tests against VKMS and virtio-gpu in a small VM (root)
+	test/vm/test-vkms.sh build/vm
 
 demo: build $(TEST_NATIVE) build/stamps/debian-demo ## watch real containers talk through pv-xconnect (root)
 	@$(BUN) scripts/demo.ts
