@@ -3,6 +3,7 @@ import * as v from "valibot";
 import { closedObject, knownKeys } from "../json/closed.ts";
 import { METHODS } from "../protocol/http/methods.ts";
 import { normalisePath } from "./rest-path.ts";
+import { UPGRADE_TOKEN } from "./rest-upgrade.ts";
 import { listOf, rolesOf } from "./role-entry.ts";
 
 /** Only methods that are served at all: a rule for another one would match nothing. */
@@ -26,13 +27,7 @@ const PathGlobText = v.pipe(
 /** One rule: a request needs one whose methods and paths both take it. An absent list takes everything. */
 const Rule = closedObject({ methods: v.optional(listOf(Method)), paths: v.optional(listOf(PathGlobText)) });
 
-/**
- * A protocol that the connection may be switched to. None that carries HTTP requests again: those would
- * pass without identity (RFC 9113 section 3.1 "h2c", RFC 2817 "TLS", and HTTP itself).
- */
 const UPGRADE_RULE = "a protocol of Upgrade in small letters, such as websocket, but none of h2c, http, tls";
-export const UPGRADE_TOKEN =
-  /^(?!(?:h2c?|https?|tls|spdy)(?:\/|$))[a-z0-9!#$%&'*+.^_`|~-]+(?:\/[a-z0-9!#$%&'*+.^_`|~-]+)?$/;
 const Upgrade = v.pipe(v.string(UPGRADE_RULE), v.maxLength(64, UPGRADE_RULE), v.regex(UPGRADE_TOKEN, UPGRADE_RULE));
 
 const SECONDS_RULE = "seconds, from 1 to 86400";

@@ -12,6 +12,7 @@ import { METHODS } from "../protocol/http/methods.ts";
 import { Target } from "../protocol/http/target.ts";
 import { normalisePath, PathGlob } from "./rest-path.ts";
 import type { RestPolicy, RestRule } from "./rest-schema.ts";
+import { DEFAULT_UPGRADE } from "./rest-upgrade.ts";
 import { roleOf, roleRule } from "./role.ts";
 import type { ServicePolicy } from "./schema.ts";
 
@@ -24,9 +25,6 @@ export interface RestAccess {
   /** Names the place in the policy, for the audit. */
   readonly rule: string;
 }
-
-/** WebSocket's opening request has an identity; what follows is one conversation with no further requests. */
-export const DEFAULT_UPGRADE: readonly string[] = ["websocket"];
 
 /** What policy says of the service's time limits, in seconds. */
 export type RestTimeoutsPolicy = NonNullable<RestPolicy["timeouts"]>;

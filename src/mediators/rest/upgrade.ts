@@ -1,5 +1,5 @@
 /** Upgrade (RFC 9110 section 7.8): which of the offered protocols may go on to the provider. */
-import { UPGRADE_TOKEN } from "../../policy/rest-schema.ts";
+import { UPGRADE_TOKEN } from "../../policy/rest-upgrade.ts";
 import { text } from "../../protocol/http/characters.ts";
 import type { FieldSection } from "../../protocol/http/fields.ts";
 
