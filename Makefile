@@ -53,9 +53,6 @@ test: build $(TEST_NATIVE) build/stamps/debian-test ## build, then every test: u
 test-vkms: build $(TEST_NATIVE) build/stamps/debian-test build/stamps/debian-vkms ## the DRM tests on VKMS and virtio-gpu, in a small VM (root)
 	@test/vm/test-vkms.sh build/vm
 
-test-vkms: build $(TEST_NATIVE) build/stamps/debian-vkms ## the DRM tests against VKMS and virtio-gpu in a small VM (root)
-	test/vm/test-vkms.sh build/vm
-
 demo: build $(TEST_NATIVE) build/stamps/debian-demo ## watch real containers talk through pv-xconnect (root)
 	@$(BUN) scripts/demo.ts
 
