@@ -35,6 +35,13 @@ const REFUSING = 2;
 /** The last word has been said: `session.finish` was called. */
 const ENDED = 3;
 
+interface Judged {
+  readonly refused?: Refusal;
+  readonly rule?: string;
+  readonly path?: Uint8Array;
+}
+const AS_IT_IS: Judged = {};
+
 export class RestFilter implements Filter {
   readonly session: Session;
   readonly service: RestService;
@@ -56,7 +63,6 @@ export class RestFilter implements Filter {
   private dialled = false;
   private lastBytes: number;
   private headSince = 0;
-  private normalPath: Uint8Array | undefined;
   private armed = 0;
   /** Closed or switched. */
   private over = false;
@@ -126,14 +132,14 @@ export class RestFilter implements Filter {
     this.headSince = 0;
     let path: Uint8Array | undefined;
     let asked: Asked | undefined;
-    if (!service.unrestricted || service.accessLog || head.upgradeField >= 0) {
-      asked = this.whatIsAsked();
-      const refused = service.unrestricted ? undefined : this.judge(asked);
-      if (refused !== undefined) {
-        this.refuse(refused.refusal, refused.rule, asked);
+    if (!service.unrestricted || service.accessLog || head.upgradeField >= 0) asked = this.whatIsAsked();
+    if (asked !== undefined && !service.unrestricted) {
+      const judged = this.judge(asked);
+      if (judged.refused !== undefined) {
+        this.refuse(judged.refused, judged.rule, asked);
         return;
       }
-      path = this.normalPath;
+      path = judged.path;
     }
     const upgrade = head.upgradeField < 0 ? undefined : this.offer();
     session.upstream.write(service.writer.write(head, service.identity, path, upgrade));
@@ -146,17 +152,15 @@ export class RestFilter implements Filter {
     session.connectUpstream();
   }
 
-  /** Held against the rules; sets `normalPath` where the provider is to get another path than the consumer's. */
-  private judge(asked: Asked): { refusal: Refusal; rule: string } | undefined {
-    this.normalPath = undefined;
+  /** Held against the rules: refused, or with the path that the provider is to get for the consumer's. */
+  private judge(asked: Asked): Judged {
     const decision = this.service.judge(asked);
     if (decision.kind === "deny") {
-      const refusal = decision.status === 403 ? ANSWER.forbidden : { ...ANSWER.path, detail: decision.detail };
-      return { refusal, rule: decision.rule };
+      const refused = decision.status === 403 ? ANSWER.forbidden : { ...ANSWER.path, detail: decision.detail };
+      return { refused, rule: decision.rule };
     }
-    if (this.requests.head.overrides) return { refusal: ANSWER.override, rule: `http.${ANSWER.override.code}` };
-    if (decision.path !== asked.path) this.normalPath = ascii(decision.path);
-    return undefined;
+    if (this.requests.head.overrides) return { refused: ANSWER.override, rule: `http.${ANSWER.override.code}` };
+    return decision.path === asked.path ? AS_IT_IS : { path: ascii(decision.path) };
   }
 
   private whatIsAsked(): Asked {
@@ -364,13 +368,11 @@ export class RestFilter implements Filter {
 
   /** The service has the new configuration already: what is under way must be allowed by it too. */
   onConfig(): void {
-    if (this.service.unrestricted) return;
-    for (const asked of this.pending.all()) {
-      // Without rules nobody noted what was asked: it can't be judged, so it can't go on.
-      if (asked !== undefined && this.service.allows(asked)) continue;
+    // Without rules before, nobody noted what was asked: it can't be judged now, so it can't go on.
+    const allowed = (asked: Asked | undefined) => asked !== undefined && this.service.allows(asked);
+    if (!this.service.unrestricted && ![...this.pending.all()].every(allowed))
       this.end("the policy no longer allows it");
-      return;
-    }
+    this.arm();
   }
 
   /** The provider has switched protocols: held bytes are the new protocol's, and from here on nobody looks. */

@@ -332,6 +332,14 @@ describe("deadlines", () => {
     expect(session.state).toBe("finished: the answer stood still for too long");
   });
 
+  test("a shorter limit holds for open connections", () => {
+    const session = restSession();
+    session.service.configure({ ...restConfig(), timeouts: { ...DEFAULT_TIMEOUTS, idle: 1000 } });
+    session.filter!.onConfig!(undefined);
+    session.advance(1001);
+    expect(session.state).toBe("finished: idle");
+  });
+
   test("a deadline is always armed while the session is open", () => {
     const session = restSession();
     for (const step of [GET, `${POST}he`, "llo", GET.slice(0, 9), GET.slice(9)]) {
@@ -420,6 +428,15 @@ describe("policy", () => {
     expect(session.state).toBe("open");
     session.service.configure(restConfig({ allow: [] }));
     expect(session.state).toBe("finished: the policy no longer allows it");
+  });
+
+  test("the path that was judged for one request is not put into another", () => {
+    const session = restSession({ allow: rules });
+    session.consumerSends(GET.replace("/a ", "/x/../a/one "));
+    session.providerSends(OK);
+    session.service.configure(restConfig({ accessLog: true }));
+    session.consumerSends(GET.replace("/a ", "/two "));
+    expect(session.upstream.text.match(/^GET \S+/gm)).toEqual(["GET /a/one", "GET /two"]);
   });
 
   test("only the upgrades of the role are offered", () => {
