@@ -44,7 +44,7 @@ export class PeerRoot {
 
   /** For `walk`: the host's own paths are trusted to answer. */
   get scope(): string | undefined {
-    return this.pid === 0 ? undefined : `${this.pid}`;
+    return this.pid === 0 ? undefined : `${this.pid} ${this.startTime ?? ""}`;
   }
 
   /** An O_PATH fd of the root, the caller's to give to `release`; or why there is none (not up, or not ours to enter yet). */

@@ -159,6 +159,11 @@ export class ContainerRoot {
     }
   }
 
+  /** Opens a directory and fails when it lies on FUSE; the first step is the program's step `at`, and its result the fd. */
+  openDirectorySteps(root: Argument, path: string, at: number): Step[] {
+    return [this.openStep(root, path, O_FIND_DIRECTORY), ...refuseFuse(at, path)];
+  }
+
   /** openat2(2) of `path` in this root, as a step. */
   openStep(root: Argument, path: string, flags: number): Step {
     const call = `openat2(${JSON.stringify(path)}, RESOLVE_IN_ROOT|RESOLVE_NO_MAGICLINKS)`;
@@ -195,10 +200,10 @@ export class ContainerRoot {
   }
 
   private openExisting(path: string): number {
-    const program = this.run((root) => [
-      { ...this.openStep(root, path, O_FIND_DIRECTORY), handsBack: true },
-      ...refuseFuse(0, path),
-    ]);
+    const program = this.run((root) => {
+      const [open, ...checks] = this.openDirectorySteps(root, path, 0);
+      return [{ ...open!, handsBack: true }, ...checks];
+    });
     return program.results[0]!;
   }
 

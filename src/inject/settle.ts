@@ -10,8 +10,9 @@
 import { EAGAIN, EBUSY, EEXIST, EINVAL, ENOENT, ESTALE } from "../sys/errno.ts";
 import { O_NOFOLLOW, O_PATH, RENAME_EXCHANGE, RENAME_NOREPLACE } from "../sys/flags.ts";
 import { type Argument, fd, NR, result, type Step } from "../sys/guarded.ts";
-import { makeNook, type NookName, newNookName, openNook, removeNook, statHere, unlinkIfSame } from "./nook.ts";
-import { type ObjectIdentity, requireObject, sameIdentity, statName, statOpened } from "./object-id.ts";
+import { pvx } from "../sys/shim.ts";
+import { makeNook, type NookName, newNookName, openNook, removeNook, unlinkIfSame } from "./nook.ts";
+import { type ObjectIdentity, requireObject, statName, statOpened } from "./object-id.ts";
 import { type ContainerRoot, isErrno } from "./root.ts";
 
 export { statHere as whatStands, temporaryName, unlinkIfSame } from "./nook.ts";
@@ -189,24 +190,73 @@ export function removeObject(
   object: ObjectIdentity,
   journaled: (temporary: string) => void = () => {},
 ): boolean {
-  const found = statHere(root, directory, name);
-  if (found === undefined || !sameIdentity(found, object)) return false;
   const names = newNookName();
-  const { nook, inner } = names;
-  const place = fd(directory);
   journaled(names.recorded);
+  return removedBy(
+    () => root.run(() => removalSteps(root, root.identitySteps(), fd(directory), name, object, names)),
+    () => putBack(root, directory, name, names),
+  );
+}
+
+/** The same by the object's path, in one program: a daemon that ends takes thousands away in a second. */
+export function removeAt(
+  root: ContainerRoot,
+  path: string,
+  object: ObjectIdentity,
+  journaled: (temporary: string) => void,
+): boolean {
+  const { directory, name } = splitPath(path);
+  const names = newNookName();
+  journaled(names.recorded);
+  return removedBy(
+    () =>
+      root.run((top) => {
+        const steps = root.identitySteps();
+        const opened = steps.length;
+        steps.push(...root.openDirectorySteps(top, directory, opened));
+        return removalSteps(root, steps, result(opened), name, object, names);
+      }),
+    () => {
+      const opened = root.openDirectory(directory, false);
+      try {
+        putBack(root, opened, name, names);
+      } finally {
+        pvx.pvx_close(opened);
+      }
+    },
+  );
+}
+
+function removalSteps(
+  root: ContainerRoot,
+  before: readonly Step[],
+  place: Argument,
+  name: string,
+  object: ObjectIdentity,
+  { nook, inner }: NookName,
+): Step[] {
+  const steps = [...before, statName(name, false, place)];
+  steps.push(...requireObject(`${name} is not ours`, steps.length - 1, object, ESTALE));
+  steps.push(...makeNook(root, place, nook));
+  const inside = result(steps.length - 1);
+  steps.push(rename(place, name, inside, inner, RENAME_NOREPLACE), statName(inner, false, inside));
+  steps.push(...requireObject("what stood there was swapped", steps.length - 1, object, EAGAIN));
+  return [...steps, unlink(inside, inner), removeNook(place, nook)];
+}
+
+/** EAGAIN: what came into the nook was another object. ENOENT: it went away before that, and the nook may be empty. */
+function removedBy(remove: () => void, undo: () => void): boolean {
   try {
-    root.run(() => {
-      const steps = [...root.identitySteps(), ...makeNook(root, place, nook)];
-      const inside = result(steps.length - 1);
-      steps.push(rename(place, name, inside, inner, RENAME_NOREPLACE), statName(inner, false, inside));
-      steps.push(...requireObject("what stood there was swapped", steps.length - 1, object, EAGAIN));
-      return [...steps, unlink(inside, inner), removeNook(place, nook)];
-    });
+    remove();
     return true;
   } catch (error) {
+    if (isErrno(error, ESTALE)) return false;
     if (!isErrno(error, EAGAIN) && !isErrno(error, ENOENT)) throw error;
-    putBack(root, directory, name, names);
+    try {
+      undo();
+    } catch (second) {
+      if (!isErrno(second, ENOENT)) throw second;
+    }
     return false;
   }
 }
@@ -214,17 +264,13 @@ export function removeObject(
 /** What was moved to the nook and is not ours goes back, if its place is still empty; else it stays in the nook. */
 function putBack(root: ContainerRoot, directory: number, name: string, { nook, inner }: NookName): void {
   const place = fd(directory);
-  try {
-    root.run(() => {
-      const steps = [...root.identitySteps(), openNook(root, place, nook)];
-      const inside = result(steps.length - 1);
-      return [
-        ...steps,
-        { ...rename(inside, inner, place, name, RENAME_NOREPLACE), mayFail: true },
-        removeNook(place, nook),
-      ];
-    });
-  } catch (error) {
-    if (!isErrno(error, ENOENT)) throw error;
-  }
+  root.run(() => {
+    const steps = [...root.identitySteps(), openNook(root, place, nook)];
+    const inside = result(steps.length - 1);
+    return [
+      ...steps,
+      { ...rename(inside, inner, place, name, RENAME_NOREPLACE), mayFail: true },
+      removeNook(place, nook),
+    ];
+  });
 }

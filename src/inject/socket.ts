@@ -23,7 +23,7 @@ import {
 } from "./object-id.ts";
 import type { ContainerRoot } from "./root.ts";
 import { isErrno } from "./root.ts";
-import { NotSettled, removeObject, settle, splitPath, standsAt } from "./settle.ts";
+import { NotSettled, removeAt, settle, splitPath, standsAt } from "./settle.ts";
 
 /** Connections that wait to be accepted: one reactor turn's worth under load; the kernel caps it at net.core.somaxconn. */
 const BACKLOG = 1024;
@@ -209,27 +209,6 @@ export function removePlanted(
     return root.alive ? `Cannot remove ${path} in ${root.who}: ${wordsOf(error)}` : undefined;
   } finally {
     if (!root.alive) journal.ended(root.pid, root.startTime);
-  }
-}
-
-function removeAt(
-  root: ContainerRoot,
-  path: string,
-  object: ObjectIdentity,
-  journaled: (temporary: string) => void,
-): boolean {
-  const { directory, name } = splitPath(path);
-  let opened: number;
-  try {
-    opened = root.openDirectory(directory, false);
-  } catch (error) {
-    if (isErrno(error, ENOENT)) return false;
-    throw error;
-  }
-  try {
-    return removeObject(root, opened, name, object, journaled);
-  } finally {
-    pvx.pvx_close(opened);
   }
 }
 
