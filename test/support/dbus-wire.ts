@@ -22,7 +22,8 @@ export function read(bytes: Uint8Array): wire.WireMessage {
     read: (n: number) => {
       if (at + n > bytes.length || (n > 0 && at >= bytes.length)) return null;
       at += n;
-      return Buffer.from(bytes.subarray(at - n, at));
+      // dbus-next looks an fd up for each `h`.
+      return Object.assign(Buffer.from(bytes.subarray(at - n, at)), { fds: new Array(32).fill(0) });
     },
   };
   wire.unmarshalMessages(stream, (message) => found.push(message), {});

@@ -54,12 +54,13 @@ export class ConsumerJudge implements Judge {
   judge(b: Uint8Array, at: number, available: number, h: Header): number {
     const total = h.headerLength + h.bodyLength;
     if (h.unixFds > FDS_MAX) return this.stop(`a message with ${h.unixFds} fds`);
-    if (
-      available === total &&
-      h.bodyLength <= VALIDATED_BODY_MAX &&
-      !validBody(b, at, at + h.signature.at, at + h.signature.end, at + h.headerLength, at + total, h.littleEndian)
-    )
-      return this.stop("malformed body");
+    if (h.bodyLength <= VALIDATED_BODY_MAX) {
+      // However it is cut: a message of ordinary size is decided on, and sent, whole.
+      if (available < total) return total;
+      const { at: sig, end: sigEnd } = h.signature;
+      if (!validBody(b, at, at + sig, at + sigEnd, at + h.headerLength, at + total, h.littleEndian))
+        return this.stop("malformed body");
+    }
     const verdict =
       h.type === METHOD_CALL
         ? this.call(b, at, available, h)
