@@ -74,10 +74,11 @@ function plantIn(request: PlantRequest, directory: number, name: string): Plante
   const names = newNookName();
   const { pid, startTime, who } = root;
   tidyEarlier(request, directory);
-  const id = journal.intend({ kind: "socket", pid, startTime, who, path: target, temporary: names.recorded });
   const socket = unixSocket(request.seqpacket ? SOCK_SEQPACKET : SOCK_STREAM);
+  let id = 0;
   let bound: Bound | undefined;
   try {
+    id = journal.intend({ kind: "socket", pid, startTime, who, path: target, temporary: names.recorded });
     // The mode of the inode to come is the socket's own less the umask (unix_bind_bsd): no chmod by path follows.
     fchmodSync(socket, SOCKET_MODE);
     bound = bindInNook(root, directory, name, names, socket);
@@ -94,6 +95,8 @@ function plantIn(request: PlantRequest, directory: number, name: string): Plante
     return { listenFd: socket, dev, ino, born, path: target, journalId: id };
   } catch (error) {
     pvx.pvx_close(socket);
+    // Not even the intent could be written: nothing was made.
+    if (id === 0) throw error;
     const cleared = clearTemporary(root, directory, names.recorded, bound?.object, (stat) => isKind(stat, S_IFSOCK));
     // What may still stand somewhere keeps its record: it is known as ours when it turns up.
     const gone = error instanceof NotSettled ? error.gone : bound === undefined && cleared === "other";

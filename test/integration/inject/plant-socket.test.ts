@@ -133,6 +133,46 @@ describe.skipIf(!here).each([
   });
 });
 
+describe.skipIf(!here)("planting when something of ours is used up", () => {
+  let house: House;
+  beforeAll(async () => {
+    house = await House.build({ name: "app" });
+    house.plant("/run/first.sock");
+  });
+  afterAll(() => house.down());
+
+  test("no fd left: a reason, nothing lost, and nothing left behind once there are some", () => {
+    const before = openFds();
+    for (const spare of [0, 1, 2, 3]) {
+      const filler: number[] = [];
+      for (let fd = pvx.pvx_dup(0); fd >= 0 && filler.length < 2_000_000; fd = pvx.pvx_dup(0)) filler.push(fd);
+      for (let i = 0; i < spare; i++) pvx.pvx_close(filler.pop()!);
+      let message = "";
+      try {
+        message = house.refusal("/run/full/a.sock");
+      } finally {
+        for (const fd of filler) pvx.pvx_close(fd);
+      }
+      expect(message).toMatch(/EMFILE|ENFILE/);
+      expect(openFds()).toBe(before);
+    }
+    // What could not even be cleared away for want of an fd was recorded, and goes with the next attempt.
+    const planted = house.plant("/run/full/a.sock");
+    expect(house.names("/run/full")).toEqual(["a.sock"]);
+    const records = house.journal.find(house.container.pid, house.root.startTime, "/run/full/a.sock");
+    expect(records.map((entry) => entry.id)).toEqual([planted.journalId]);
+  });
+
+  test("no room for the journal: nothing is planted that nobody would know of", () => {
+    const before = openFds();
+    const { journal } = house;
+    journal.close();
+    expect(house.refusal("/run/unwritten/a.sock")).toContain("Cannot write planted.ndjson");
+    expect(openFds()).toBeLessThanOrEqual(before);
+    expect(house.names("/run/unwritten")).toEqual([]);
+  });
+});
+
 describe.skipIf(!here)("planting on the host", () => {
   const directory = mkdtempSync(join(tmpdir(), "pvx-host-"));
   const state = mkdtempSync(join(tmpdir(), "pvx-state-"));
