@@ -128,11 +128,7 @@ API i32 pvx_epoll_create(void) { return (i32)S1(__NR_epoll_create1, 02000000); }
 /* op: 1 add, 2 delete, 3 modify */
 API i32 pvx_epoll_ctl(i32 ep, i32 op, i32 fd, u32 events, u32 generation)
 {
-	EVENT e;
-	memset(&e, 0, sizeof e);
-	e.events = events;
-	e.fd = (u32)fd;
-	e.generation = generation;
+	EVENT e = { .events = events, .fd = (u32)fd, .generation = generation };
 	return (i32)S4(__NR_epoll_ctl, ep, op, fd, &e);
 }
 
@@ -283,12 +279,7 @@ API i32 pvx_recv(i32 fd, void *to, u32 n, i32 *fds, i32 *info)
 		u8 bytes[16 + FDS_MAX * 4 + 4 + 16 + 16 + 64];
 	} control;
 	struct iovec_abi iov = { to, n };
-	struct msghdr_abi m;
-	memset(&m, 0, sizeof m);
-	m.iov = &iov;
-	m.iovlen = 1;
-	m.control = &control;
-	m.controllen = sizeof control;
+	struct msghdr_abi m = { .iov = &iov, .iovlen = 1, .control = &control, .controllen = sizeof control };
 	info[0] = info[1] = info[2] = 0;
 	i64 r = S3(__NR_recvmsg, fd, &m, MSG_DONTWAIT_ | MSG_CMSG_CLOEXEC_);
 	if (r < 0)
@@ -349,9 +340,7 @@ enum { PEEK_PIECES = 64 };
 static i64 peek(i32 fd, u8 *page, u32 page_size, u32 n, i32 *carries)
 {
 	struct iovec_abi iov[PEEK_PIECES + 1];
-	struct msghdr_abi m;
 	u32 count = 0;
-	memset(&m, 0, sizeof m);
 	while (n > 0 && count < PEEK_PIECES) {
 		u32 step = n < page_size ? n : page_size;
 		iov[count].base = page;
@@ -361,8 +350,7 @@ static i64 peek(i32 fd, u8 *page, u32 page_size, u32 n, i32 *carries)
 	}
 	iov[count].base = (void *)8; /* below vm.mmap_min_addr */
 	iov[count].len = 1 << 20;
-	m.iov = iov;
-	m.iovlen = count + 1;
+	struct msghdr_abi m = { .iov = iov, .iovlen = count + 1 };
 	i64 r = S3(__NR_recvmsg, fd, &m, MSG_DONTWAIT_ | MSG_PEEK_);
 	*carries = r >= 0 && (m.flags & MSG_CTRUNC_) != 0;
 	return r;
@@ -494,13 +482,10 @@ API i32 pvx_sendv(i32 fd, struct iovec_abi *iov, u32 count, const i32 *fds, u32 
 		u64 align;
 		u8 bytes[16 + FDS_MAX * 4 + 4 + 32];
 	} control;
-	struct msghdr_abi m;
+	struct msghdr_abi m = { .iov = iov, .iovlen = count };
 	u64 at = 0;
 	if (nfds > FDS_MAX)
 		return -E_INVAL;
-	memset(&m, 0, sizeof m);
-	m.iov = iov;
-	m.iovlen = count;
 	if (credentials) {
 		struct cmsghdr_abi *c = (struct cmsghdr_abi *)control.bytes;
 		c->len = 16 + 12;
