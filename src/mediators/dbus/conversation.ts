@@ -89,8 +89,8 @@ export class Conversation {
     if ((header.flags & NO_REPLY_EXPECTED) !== 0) return;
     const { serial } = header;
     const { error, rule } = refusal;
-    const text = TEXT[error] ?? rule;
-    this.answer(() => this.answers!.error(serial, error, `${text}: ${describe(asked)} (${rule})`));
+    const text = TEXT[error] ?? "Refused on this link";
+    this.answer(() => this.answers!.error(serial, error, `${text}: ${describe(asked)} (${rule})`, text));
   }
 
   /** Answers a call in its turn. */

@@ -442,6 +442,16 @@ describe("order", () => {
   });
 });
 
+test("a consumer that asks for ever other errors gets them all, the later ones in short", () => {
+  const s = DbusSession.open(graph(["org.a.B"]), A);
+  for (let i = 0; i < 600; i++)
+    s.call({ destination: `org.x.N${i}`, interface: "org.x.I", member: "M", serial: i + 1 });
+  const got = s.received();
+  expect(got.map((m) => m.replySerial)).toEqual(Array.from({ length: 600 }, (_, i) => i + 1));
+  expect(String(got[0]!.body![0])).toContain("org.x.N0");
+  expect(got.at(-1)!.body).toEqual(["The name is not provided on this link"]);
+});
+
 describe("signals from the bus", () => {
   const signal = { type: SIGNAL, path: "/s", interface: "org.a.B", member: "Changed" };
   test("pass from the owners of allowed names on allowed interfaces only", () => {
