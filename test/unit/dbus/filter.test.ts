@@ -187,6 +187,8 @@ describe("policy's lists", () => {
     expect(passes(s, { interface: "any.other.Interface" })).toBe(true);
     expect(passes(s, { interface: PROPERTIES, member: "Get", signature: "ss", body: ["org.x.Other", "P"] })).toBe(true);
     expect(passes(s, { destination: "org.a.B.Child" })).toBe(false);
+    expect(passes(s, { interface: undefined })).toBe(false);
+    expect(s.session.denied.at(-1)!.rule).toBe("call without an interface header");
   });
   test("a name with call rules is limited to them", () => {
     const s = open({ talk: ["org.a.B"], call: ["org.a.B.M@/o/**", "org.a.B.GetAll"] });
@@ -450,6 +452,21 @@ test("a consumer that asks for ever other errors gets them all, the later ones i
   expect(got.map((m) => m.replySerial)).toEqual(Array.from({ length: 600 }, (_, i) => i + 1));
   expect(String(got[0]!.body![0])).toContain("org.x.N0");
   expect(got.at(-1)!.body).toEqual(["The name is not provided on this link"]);
+});
+
+test("a refusal behind an allowed call does not share the turn of one before it", () => {
+  const s = DbusSession.open(graph(["org.a.B"]), A);
+  s.holdOwnReplies = true;
+  const refused = { destination: "org.x.Hidden", interface: "org.a.B", member: "M" };
+  s.call({ ...refused, serial: 1 });
+  s.call({ destination: "org.a.B", interface: "org.a.B", member: "M", serial: 2 });
+  s.call({ ...refused, serial: 3 });
+  const allowed = s.atBus[0]!.serial;
+  s.bus({ type: RETURN, replySerial: allowed - 1, signature: "s", body: ["id"] });
+  expect(s.received().map((m) => m.replySerial)).toEqual([1]);
+  s.from(":1.9", { type: RETURN, replySerial: allowed });
+  s.bus({ type: RETURN, replySerial: allowed + 1, signature: "s", body: ["id"] });
+  expect(s.received().map((m) => m.replySerial)).toEqual([2, 3]);
 });
 
 describe("signals from the bus", () => {
