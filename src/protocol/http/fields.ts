@@ -115,6 +115,10 @@ export class FieldSection {
   kept: Uint8Array = NO_BYTES;
   private offsets = new Int32Array(0);
   private state = LINE_START;
+  /** Of the field under way, where a chunk ended in it: line start, name end, value start. */
+  private start = 0;
+  private nameStop = 0;
+  private valueAt = 0;
   private readonly limit: number;
 
   constructor(limit: number) {
@@ -151,8 +155,8 @@ export class FieldSection {
    * `stop`, or less once `done` or with `refusal` set (then the offset of the offending byte).
    */
   scan(bytes: Uint8Array, base: number, at: number, stop: number): number {
+    let { state, start, nameStop, valueAt } = this;
     let i = at;
-    let state = this.state;
     while (i < stop) {
       if (state === LINE_START) {
         const first = bytes[i]!;
@@ -162,7 +166,8 @@ export class FieldSection {
           continue;
         }
         if (TOKEN[first] === 0) return this.refuse(i, badLineStart(first));
-        if (!this.openField(i - base)) return this.refuse(i, REFUSED.tooManyFields);
+        if (this.count === this.kinds.length && !this.grow()) return this.refuse(i, REFUSED.tooManyFields);
+        start = i - base;
         state = NAME;
       }
       if (state === NAME) {
@@ -170,14 +175,14 @@ export class FieldSection {
         if (i === stop) break;
         const after = bytes[i]!;
         if (after !== COLON) return this.refuse(i, badNameEnd(after));
-        this.offsets[this.count * STRIDE + 1] = i - base;
+        nameStop = i - base;
         state = VALUE_START;
         if (++i === stop) break;
       }
       if (state === VALUE_START) {
         while (i < stop && (bytes[i] === SPACE || bytes[i] === HTAB)) i++;
         if (i === stop) break;
-        this.offsets[this.count * STRIDE + 2] = i - base;
+        valueAt = i - base;
         state = VALUE;
       }
       if (state === VALUE) {
@@ -190,7 +195,7 @@ export class FieldSection {
       }
       if (state === VALUE_LF) {
         if (bytes[i] !== LF) return this.refuse(i, REFUSED.bareCr);
-        this.closeField(bytes, base, i - 1);
+        this.add(bytes, base, start, nameStop, valueAt, i - 1 - base);
         state = LINE_START;
         i++;
         continue;
@@ -201,6 +206,9 @@ export class FieldSection {
       return i;
     }
     this.state = state;
+    this.start = start;
+    this.nameStop = nameStop;
+    this.valueAt = valueAt;
     return i;
   }
 
@@ -209,28 +217,34 @@ export class FieldSection {
     return at;
   }
 
-  private openField(start: number): boolean {
-    if (this.count === this.limit) return false;
-    if (this.count === this.kinds.length) this.grow();
-    this.offsets[this.count * STRIDE] = start;
-    return true;
-  }
-
-  private closeField(bytes: Uint8Array, base: number, lineEnd: number): void {
-    const at = this.count * STRIDE;
-    const kind = kindOf(bytes, base + this.offsets[at]!, base + this.offsets[at + 1]!);
-    const valueStart = base + this.offsets[at + 2]!;
+  /** A complete field; all offsets relative to `base`. */
+  private add(
+    bytes: Uint8Array,
+    base: number,
+    start: number,
+    nameStop: number,
+    valueAt: number,
+    lineStop: number,
+  ): void {
+    const { count, offsets } = this;
+    const kind = kindOf(bytes, base + start, base + nameStop);
     // Parsers in use refuse a tab behind a length or a coding: it stays in the value, where it is malformed.
     const tab = kind === KIND.CONTENT_LENGTH || kind === KIND.TRANSFER_ENCODING ? SPACE : HTAB;
-    let valueEnd = lineEnd;
-    while (valueEnd > valueStart && (bytes[valueEnd - 1] === SPACE || bytes[valueEnd - 1] === tab)) valueEnd--;
-    this.offsets[at + 3] = valueEnd - base;
-    this.kinds[this.count] = kind;
-    this.kept[this.count] = 1;
-    this.count++;
+    let last = base + lineStop - 1;
+    while (last >= base + valueAt && (bytes[last] === SPACE || bytes[last] === tab)) last--;
+    const at = count * STRIDE;
+    offsets[at] = start;
+    offsets[at + 1] = nameStop;
+    offsets[at + 2] = valueAt;
+    offsets[at + 3] = last + 1 - base;
+    this.kinds[count] = kind;
+    this.kept[count] = 1;
+    this.count = count + 1;
   }
 
-  private grow(): void {
+  /** False: there are as many as there may be. */
+  private grow(): boolean {
+    if (this.count === this.limit) return false;
     const room = Math.min(Math.max(this.kinds.length * 2, FIRST_ROOM), this.limit);
     const grown = <T extends Uint8Array | Int32Array>(into: T, from: T): T => {
       into.set(from);
@@ -239,6 +253,7 @@ export class FieldSection {
     this.kinds = grown(new Uint8Array(room), this.kinds);
     this.kept = grown(new Uint8Array(room), this.kept);
     this.offsets = grown(new Int32Array(room * STRIDE), this.offsets);
+    return true;
   }
 }
 
