@@ -79,7 +79,8 @@ export class DataPlane {
     }
   }
 
-  private obey(message: ToDataPlane): void {
+  /** One order of the control thread. */
+  obey(message: ToDataPlane): void {
     const link = this.links.get(message.slot);
     switch (message.op) {
       case "open-link":

@@ -46,7 +46,7 @@ export class Timers {
     return first === undefined ? -1 : Math.max(0, Math.ceil(first.at - now));
   }
 
-  /** Fires all that are due at `now`. A timer armed while firing waits for the next round, however due. */
+  /** Fires what is due at `now`: at most as many as were armed at the start, so that one which arms itself anew can't hold the loop. */
   fireDue(now: number): void {
     for (let left = this.heap.length; left > 0; left--) {
       const first = this.heap[0];

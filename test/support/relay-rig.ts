@@ -286,6 +286,13 @@ export class Rig {
       .map(({ said }) => said as Extract<SlotEvent, { event: E }>);
   }
 
+  /** Waits for a log line of the link that includes `words`: lines come a little later than counters. */
+  logged(link: RigLink, words: string): Promise<void> {
+    return this.until(`a log line with "${words}"`, () =>
+      this.said(link, "log").some(({ message }) => message.includes(words)),
+    );
+  }
+
   connect(link: RigLink, type: number = SOCK_STREAM): Peer {
     const fd = unixSocket(type);
     checked(connectPath(fd, link.path), () => `connect(${link.path})`);

@@ -30,6 +30,7 @@ describe("a consumer whose provider is not there", () => {
     }
     expect(words).toEqual(Array.from({ length: 30 }, (_, i) => String(i).padStart(2, "0")));
     expect((await rig.counters(link)).held).toBe(0);
+    await rig.until("both were told", () => rig.said(link, "provider").length === 2);
     expect(rig.said(link, "provider").map(({ reachable }) => reachable)).toEqual([false, true]);
     for (const peer of [...consumers, ...upstreams, provider]) peer.close();
     await rig.noSessions(link);
@@ -61,6 +62,7 @@ describe("a consumer whose provider is not there", () => {
     const consumer = rig.connect(link);
     expect(["end", "ECONNRESET"]).toContain(await consumer.next());
     expect(performance.now() - start).toBeLessThan(1000);
+    await rig.until("it was told", () => rig.said(link, "provider").length > 0);
     expect(rig.said(link, "provider")[0]).toMatchObject({ reachable: false, reason: "connect(): EPROTOTYPE" });
     consumer.close();
     provider.close();

@@ -92,7 +92,7 @@ describe.each([
     expect(consumer.send(new Uint8Array(300_000))).toBe(300_000);
     expect(await upstream.next()).toBe("end");
     await rig.noSessions(link);
-    expect(rig.said(link, "log").some(({ message }) => message.includes("larger than 262144"))).toBeTrue();
+    await rig.logged(link, "larger than 262144");
     for (const peer of [consumer, upstream, provider]) peer.close();
   });
 
