@@ -19,8 +19,8 @@ import { type Bar, median, passes, printBars, printTable } from "../figures.ts";
 
 const { values: flags } = parseArgs({
   options: {
-    rounds: { type: "string", default: "5" },
-    seconds: { type: "string", default: "1" },
+    rounds: { type: "string", default: "11" },
+    seconds: { type: "string", default: "0.5" },
     json: { type: "boolean", default: false },
   },
 });
