@@ -34,10 +34,10 @@ function pairs(fields: LogFields): string {
 }
 
 /** Control characters, also those that JSON leaves alone (C1, line separators): a name must not start a line of its own. */
-function printable(text: string): string {
-  // biome-ignore lint/suspicious/noControlCharactersInRegex: finding them is the point
-  return text.replace(/[\u0000-\u001f\u007f-\u009f\u2028\u2029]/g, (c) => `\\u${c.charCodeAt(0).toString(16).padStart(4, "0")}`);
-}
+// biome-ignore lint/suspicious/noControlCharactersInRegex: finding them is the point
+const CONTROL = /[\u0000-\u001f\u007f-\u009f\u2028\u2029]/g;
+const printable = (text: string): string =>
+  text.replace(CONTROL, (c) => `\\u${c.charCodeAt(0).toString(16).padStart(4, "0")}`);
 
 /** One line without its newline. */
 export function formatLine(
@@ -48,7 +48,8 @@ export function formatLine(
   fields: LogFields | undefined,
   time: Date,
 ): string {
-  if (format === "json") return printable(JSON.stringify({ time: time.toISOString(), level, src: source, message, ...fields }));
+  if (format === "json")
+    return printable(JSON.stringify({ time: time.toISOString(), level, src: source, message, ...fields }));
   const whole = printable(fields === undefined ? message : `${message} (${pairs(fields)})`);
   if (format === "kmsg") return `<${SEVERITY[level]}>pv-xconnect[${source}]: ${whole}`;
   return `level=${level} src=${source} message="${whole.replace(/[\\"]/g, "\\$&")}"`;
@@ -59,7 +60,10 @@ function bounded(line: string): Buffer {
   const bytes = Buffer.from(`${line}\n`);
   if (bytes.length <= LINE_MAX) return bytes;
   const end = line.endsWith('"') ? '..."\n' : line.endsWith("}") ? '..."}\n' : "...\n";
-  let cut = bytes.subarray(0, LINE_MAX - end.length).toString("utf8").replace(/\uFFFD+$/, "");
+  let cut = bytes
+    .subarray(0, LINE_MAX - end.length)
+    .toString("utf8")
+    .replace(/\uFFFD+$/, "");
   cut = cut.replace(/\\+$/, "");
   return Buffer.concat([Buffer.from(cut).subarray(0, LINE_MAX - end.length), Buffer.from(end)]);
 }
@@ -91,7 +95,14 @@ export class LineLog implements Log {
   log(level: LogLevel, source: string, message: string, fields?: LogFields): void {
     if (LOG_LEVELS.indexOf(level) < this.threshold) return;
     if (this.dropped > 0) {
-      const notice = formatLine(this.format, "warn", "log", `${this.dropped} lines were dropped: nobody read them`, undefined, new Date());
+      const notice = formatLine(
+        this.format,
+        "warn",
+        "log",
+        `${this.dropped} lines were dropped: nobody read them`,
+        undefined,
+        new Date(),
+      );
       if (!this.write(bounded(notice))) {
         this.dropped++;
         return;

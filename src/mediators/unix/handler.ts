@@ -3,8 +3,8 @@
  * place. By policy the provider is told first who is there: a line of JSON
  * ("greeting"), or SCM_CREDENTIALS of the consumer's process ("credentials").
  */
-import { type ProviderEndpoint, ProviderDialer } from "../../inject/provider.ts";
-import { type Filter, type LinkHandler, type LinkIdentity, type PeerCredentials, type Session } from "../../relay/filter.ts";
+import { ProviderDialer, type ProviderEndpoint } from "../../inject/provider.ts";
+import type { Filter, LinkHandler, LinkIdentity, PeerCredentials, Session } from "../../relay/filter.ts";
 import { FDS_PER_MESSAGE_MAX } from "../../relay/limits.ts";
 
 export interface UnixConfig {
