@@ -1,0 +1,124 @@
+/** Wayland links, control half: the globals of the role, and the consumer's identity at the compositor. */
+import type { Link } from "../../graph/link.ts";
+import { probeSocketType } from "../../inject/provider.ts";
+import type { ServicePolicy } from "../../policy/schema.ts";
+import { waylandAccess } from "../../policy/wayland.ts";
+import { pvx } from "../../sys/shim.ts";
+import type { Check, Mediator, Verdict } from "../mediator.ts";
+import { endpointOf, SocketLinkMediator, type SocketLinkServices, type SocketPlanted } from "../socket-link.ts";
+import type { ContextState, WaylandConfig } from "./handler.ts";
+import { LinkContext } from "./link-context.ts";
+
+/** `Session.report` kinds of the data-plane half. */
+export const BOUND_REPORT = "wayland.bound";
+export const CONTEXT_OFFERED_REPORT = "wayland.context-offered";
+
+/** Stands in what `check` answers: the real state is the planted link's. */
+const UNASKED: ContextState = { state: "pending", reason: "Cannot dial the compositor: it has not been asked yet" };
+
+export function checkWayland(link: Link, policy: ServicePolicy | undefined): Check<WaylandConfig> {
+  const decision = waylandAccess(link, policy);
+  if (!decision.ok) return { ok: false, reason: decision.reason };
+  return { ok: true, config: { provider: endpointOf(link), table: decision.table, context: UNASKED } };
+}
+
+export interface WaylandPlanted extends SocketPlanted {
+  context: LinkContext;
+}
+
+export interface WaylandServices extends SocketLinkServices {
+  /** The daemon's state directory. */
+  readonly directory: string;
+  /** A link's verdict may have changed: look at it again. */
+  readonly changed: (key: string) => void;
+}
+
+export class WaylandMediator implements Mediator<WaylandConfig, WaylandPlanted> {
+  readonly type = "wayland";
+  readonly check = checkWayland;
+  private readonly services: WaylandServices;
+  private readonly sockets: SocketLinkMediator<WaylandConfig>;
+  private readonly planted = new Map<string, WaylandPlanted>();
+
+  constructor(services: WaylandServices) {
+    this.services = services;
+    this.sockets = new SocketLinkMediator("wayland", checkWayland, services);
+  }
+
+  async establish(link: Link, config: WaylandConfig, previous: WaylandPlanted | undefined): Promise<WaylandPlanted> {
+    if (probeSocketType(config.provider) === "seqpacket")
+      throw new Error(
+        `Cannot mediate ${link.socket}: a seqpacket socket; Wayland compositors listen on stream sockets`,
+      );
+    // The same compositor process under the same path: the identity it has taken stays.
+    const kept = previous !== undefined && sameProvider(previous.context, config) ? previous.context : undefined;
+    const context = kept ?? this.contextOf(link, config);
+    const before = context.version;
+    const state = context.forDataPlane();
+    try {
+      const base = await this.sockets.establish(link, { ...config, context: state }, previous);
+      const planted = { ...base, context };
+      this.planted.set(link.key, planted);
+      if (kept === undefined) previous?.context.close();
+      // What was learned while it was being planted.
+      if (context.version !== before) this.apply(link.key, context);
+      return planted;
+    } catch (error) {
+      if (state.state === "attached") pvx.pvx_close(state.socket);
+      if (kept === undefined) context.close();
+      throw error;
+    }
+  }
+
+  update(planted: WaylandPlanted, link: Link, config: WaylandConfig): void {
+    if (!sameProvider(planted.context, config)) {
+      planted.context.close();
+      planted.context = this.contextOf(link, config);
+    }
+    this.sockets.update(planted, link, { ...config, context: planted.context.forDataPlane() });
+  }
+
+  verify(planted: WaylandPlanted): Verdict {
+    const socket = this.sockets.verify(planted);
+    // Looked at in any case: it may be what has to begin anew.
+    const context = planted.context.verify();
+    return socket.state === "ok" ? context : socket;
+  }
+
+  async teardown(planted: WaylandPlanted): Promise<void> {
+    if (this.planted.get(planted.link.key) === planted) this.planted.delete(planted.link.key);
+    planted.context.close();
+    await this.sockets.teardown(planted);
+  }
+
+  /** What the data-plane half reports of a link. */
+  reported(key: string, kind: string): void {
+    if (kind === CONTEXT_OFFERED_REPORT) this.planted.get(key)?.context.offered();
+  }
+
+  private contextOf(link: Link, config: WaylandConfig): LinkContext {
+    const context: LinkContext = new LinkContext({
+      provider: { ...config.provider, seqpacket: false },
+      identity: { appId: link.consumer, instanceId: link.key },
+      directory: this.services.directory,
+      apply: () => this.apply(link.key, context),
+    });
+    return context;
+  }
+
+  /** Tells the data plane how to dial from here on. */
+  private apply(key: string, context: LinkContext): void {
+    const planted = this.planted.get(key);
+    if (planted === undefined || planted.context !== context) return;
+    const config = { ...(planted.config as WaylandConfig), context: context.forDataPlane() };
+    this.services.plane.configure(planted.slot, config);
+    this.services.changed(key);
+  }
+}
+
+function sameProvider(context: LinkContext, { provider }: WaylandConfig): boolean {
+  const { pid, startTime, path } = context.provider;
+  return pid === provider.pid && startTime === provider.startTime && path === provider.path;
+}
+
+export const waylandMediator = (services: WaylandServices): WaylandMediator => new WaylandMediator(services);
