@@ -68,17 +68,18 @@ export interface Session {
   pauseConsumer(paused: boolean): void;
   /** The session is over. For handlers that keep sessions which their filter has let go of (`passThrough`). */
   readonly closed: boolean;
-  /** Dials the provider now, for handlers with `dialsAtAccept: false`. The consumer is not read until it is connected or `onUpstreamFailed` was called. Idempotent. */
+  /** Dials the provider now, for handlers with `dialsAtAccept: false`. The consumer is not read until it is connected or `onUpstreamFailed` was called; neither comes before the filter's present call has returned. Idempotent. */
   connectUpstream(): void;
   /**
-   * Sends what is queued to the consumer (for at most `FINISH_MS`), then closes both sides.
-   * Nothing more is read from either side and no callback but `onClosed` follows.
+   * Sends what is queued to the consumer and then the end, for at most `FINISH_MS`; closes the provider's
+   * side at once, and the consumer's when it has ended too. Until then what it still says is read and
+   * dropped, so that it comes to read the answer. No callback but `onClosed` follows.
    * For refusals: `session.downstream.write(error); session.finish("403 ...")`.
    */
   finish(reason: string): void;
   /** Closes both sides at once; what is queued is dropped. */
   abort(reason: string): void;
-  /** From here on bytes pass both ways untouched and the filter is no longer asked (after Upgrade). fds then pass only if the link's type passes them. */
+  /** From here on bytes pass both ways untouched and the filter is no longer asked (after Upgrade). fds then pass as the handler's `maxFdsPerMessage` has it; an end that the filter had kept to itself passes as well. */
   passThrough(): void;
   /** The consumer's SO_PEERCRED goes with the first message to the provider, as SCM_CREDENTIALS (unix(7)). */
   attachCredentials(): void;
@@ -98,7 +99,7 @@ export interface Session {
  * `buffer[0, length)` is what has just arrived; it is the relay's receive buffer and
  * valid only during the call: copy what must be kept. `fds` are the ancillary fds that
  * arrived with it and belong to the filter: each is sent on or given to `closeFds`,
- * also at `onClosed`.
+ * also at `onClosed`. (What is left after that, the relay closes: a filter that throws leaks none.)
  */
 export interface Filter {
   fromConsumer(buffer: Uint8Array, length: number, fds: readonly number[]): void;
@@ -129,7 +130,7 @@ export interface LinkHandler {
   readonly dialsAtAccept: boolean;
   /** True: fds keep their exact byte position (raw unix); costs a peek a read. False: at or before their bytes. */
   readonly exactFdPosition: boolean;
-  /** Most fds in one outgoing message (253 by the kernel; 28 for libwayland). */
+  /** Most fds in one outgoing message (253 by the kernel; 28 for libwayland). 0: none pass, also after `passThrough`: who sends one ends its session. */
   readonly maxFdsPerMessage: number;
   /** Returns a connected (or connecting, non-blocking) socket of the provider. The fd is the relay's from then on. */
   dial(peer: PeerCredentials): Dial;

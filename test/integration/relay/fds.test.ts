@@ -166,6 +166,27 @@ describe.each([
   });
 });
 
+describe("fds on a link that passes none", () => {
+  test("end the session of who sends them, and are closed", async () => {
+    const rig = await Rig.start();
+    const provider = new Provider(rig.path());
+    const link = await rig.open({ path: provider.path, maxFds: 0 });
+    const before = rig.fds;
+    const consumer = rig.connect(link);
+    const upstream = provider.accept();
+    consumer.send("plain");
+    expect(await upstream.text(5)).toBe("plain");
+    const fd = numbered(1);
+    consumer.send("with an fd", [fd]);
+    closeAll([fd]);
+    expect(await upstream.next()).toBe("end");
+    await rig.noSessions(link);
+    expect(rig.fds).toBe(before);
+    for (const peer of [consumer, upstream, provider]) peer.close();
+    await rig.stop();
+  });
+});
+
 describe("fds that can't be taken over", () => {
   test("end the session when the process is out of fds (MSG_CTRUNC), and none stays open", async () => {
     const rig = await Rig.start({ rlimit: 120, fdLimit: 4096 });
