@@ -18,6 +18,7 @@ import { deviceMediators } from "./mediators/drm/mediator.ts";
 import { restMediator } from "./mediators/rest/mediator.ts";
 import type { SocketLinkServices } from "./mediators/socket-link.ts";
 import { unixMediator } from "./mediators/unix/mediator.ts";
+import { WaylandMediator } from "./mediators/wayland/mediator.ts";
 import { AuditStream } from "./observe/audit.ts";
 import type { Log } from "./observe/log.ts";
 import { renderMetrics } from "./observe/metrics.ts";
@@ -59,11 +60,14 @@ export interface LinkReport {
   readonly fds: number;
   readonly denied: number;
   readonly since: string;
+  /** Wayland: what the application has bound since the link was made, each with its highest version. */
+  readonly bound?: readonly string[];
 }
 
 function mediatorsFor(
   services: SocketLinkServices,
   { accessLog, learn, "sysfs-root": sysfsRoot }: RunOptions,
+  wayland: WaylandMediator,
   changed: (key: string) => void,
 ): Mediators {
   const { journal, log } = services;
@@ -72,6 +76,7 @@ function mediatorsFor(
     dbusMediator(services, new Set(learn)),
     restMediator(services, accessLog),
     unixMediator(services),
+    wayland,
     ...devices,
   ];
   return new Map(all.map((mediator) => [mediator.type, mediator as unknown as AnyMediator]));
@@ -87,6 +92,7 @@ export class Daemon {
   private readonly plane: PlaneClient;
   private readonly served: ServedLinks;
   private readonly controller: Controller;
+  private readonly wayland: WaylandMediator;
   private readonly server: StatusServer;
   private readonly startedAt = Date.now();
   private stopping = false;
@@ -108,11 +114,12 @@ export class Daemon {
       onFatal: fatal,
     });
     this.served = new ServedLinks(this.plane);
+    const changed = (key: string) => this.controller.recheck(key);
+    const services = { plane: this.served, journal: this.journal, log };
+    this.wayland = new WaylandMediator({ ...services, directory: options["state-dir"], changed });
     this.controller = new Controller({
       source: options.graph === undefined ? new PvCtrlSource(options.ctrl) : new FileSource(options.graph),
-      mediators: mediatorsFor({ plane: this.served, journal: this.journal, log }, options, (key) =>
-        this.controller.recheck(key),
-      ),
+      mediators: mediatorsFor(services, options, this.wayland, changed),
       watch: new ProcessWatch(),
       policy: this.policy,
       clock: systemClock,
@@ -183,8 +190,10 @@ export class Daemon {
   links(): LinkReport[] {
     return this.controller.status().map(({ key, ...link }) => {
       const counters = this.served.counters(key);
+      const bound = this.wayland.bound(key);
       return {
         ...link,
+        ...(bound === undefined ? {} : { bound }),
         sessions: counters?.sessions ?? 0,
         bytes_in: counters?.bytes_in ?? 0,
         bytes_out: counters?.bytes_out ?? 0,
@@ -247,6 +256,7 @@ export class Daemon {
         this.log.log(event.level, "relay", event.message, fields);
         break;
       case "report":
+        this.wayland.reported(served.key, event.kind, event.record);
         this.onReport(event.kind, event.record, fields, role);
         break;
     }

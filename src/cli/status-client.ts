@@ -20,6 +20,8 @@ const LinkStatusSchema = v.object({
   fds: Count,
   denied: Count,
   since: v.string(),
+  /** Wayland: what the application has bound. */
+  bound: v.optional(v.array(v.string())),
 });
 export const StatusSchema = v.object({
   version: v.string(),

@@ -77,8 +77,9 @@ export function renderTable(status: Status, now: number, colour: boolean): strin
   let text = `${line(HEAD, false)}\n`;
   for (const [i, row] of rows.entries()) {
     text += `${line(row, true)}\n`;
-    const { reason } = status.links[i]!;
+    const { reason, bound = [] } = status.links[i]!;
     if (reason !== null && reason !== "") text += `  ${plain(reason)}\n`;
+    if (bound.length > 0) text += `  bound: ${plain(bound.join(", "))}\n`;
   }
   if (rows.length === 0) text += "no links\n";
   for (const warning of status.warnings) text += `! ${plain(warning)}\n`;

@@ -41,6 +41,7 @@ import type { Filter, Session } from "../../relay/filter.ts";
 import { SECURITY_CONTEXT_MANAGER } from "./context-handshake.ts";
 import { Flow, type HeldFds, type Judge, type Refusal, type Verdict } from "./flow.ts";
 import { MAX_REGISTRIES, RegistryView } from "./registry-view.ts";
+import { BOUND_REPORT, CONTEXT_OFFERED_REPORT } from "./reports.ts";
 
 /** sync, get_registry, delete_id, global_remove: a header and one u32. */
 const ONE_U32 = 12;
@@ -221,7 +222,7 @@ export class WaylandFilter implements Filter {
       global = { name: readU32(bytes, start + 8), interface: "(malformed)", version: 0 };
     }
     if (global.interface === SECURITY_CONTEXT_MANAGER && !this.identified) {
-      this.session.report("wayland.context-offered", {});
+      this.session.report(CONTEXT_OFFERED_REPORT, {});
       return refusal(
         ERROR_IMPLEMENTATION,
         "the identity of this connection is not attached yet",
@@ -268,6 +269,6 @@ export class WaylandFilter implements Filter {
     }
     if (!this.boundChanged) return;
     this.boundChanged = false;
-    session.report("wayland.bound", { interfaces: view.boundInterfaces() });
+    session.report(BOUND_REPORT, { interfaces: view.boundInterfaces() });
   }
 }

@@ -8,10 +8,7 @@ import type { Check, Mediator, Verdict } from "../mediator.ts";
 import { endpointOf, SocketLinkMediator, type SocketLinkServices, type SocketPlanted } from "../socket-link.ts";
 import type { ContextState, WaylandConfig } from "./handler.ts";
 import { LinkContext } from "./link-context.ts";
-
-/** `Session.report` kinds of the data-plane half. */
-export const BOUND_REPORT = "wayland.bound";
-export const CONTEXT_OFFERED_REPORT = "wayland.context-offered";
+import { BOUND_REPORT, type BoundInterfaces, CONTEXT_OFFERED_REPORT } from "./reports.ts";
 
 /** Stands in what `check` answers: the real state is the planted link's. */
 const UNASKED: ContextState = { state: "pending", reason: "Cannot dial the compositor: it has not been asked yet" };
@@ -24,6 +21,8 @@ export function checkWayland(link: Link, policy: ServicePolicy | undefined): Che
 
 export interface WaylandPlanted extends SocketPlanted {
   context: LinkContext;
+  /** Interfaces that were bound over the link, each with the highest version. Never more than the policy's tables have. */
+  readonly bound: Map<string, number>;
 }
 
 export interface WaylandServices extends SocketLinkServices {
@@ -57,7 +56,7 @@ export class WaylandMediator implements Mediator<WaylandConfig, WaylandPlanted> 
     const state = context.forDataPlane();
     try {
       const base = await this.sockets.establish(link, { ...config, context: state }, previous);
-      const planted = { ...base, context };
+      const planted = { ...base, context, bound: previous?.bound ?? new Map<string, number>() };
       this.planted.set(link.key, planted);
       if (kept === undefined) previous?.context.close();
       // What was learned while it was being planted.
@@ -92,8 +91,20 @@ export class WaylandMediator implements Mediator<WaylandConfig, WaylandPlanted> 
   }
 
   /** What the data-plane half reports of a link. */
-  reported(key: string, kind: string): void {
-    if (kind === CONTEXT_OFFERED_REPORT) this.planted.get(key)?.context.offered();
+  reported(key: string, kind: string, record: Readonly<Record<string, unknown>>): void {
+    const planted = this.planted.get(key);
+    if (kind === CONTEXT_OFFERED_REPORT) planted?.context.offered();
+    if (kind !== BOUND_REPORT || planted === undefined) return;
+    for (const [name, version] of record["interfaces"] as BoundInterfaces)
+      planted.bound.set(name, Math.max(version, planted.bound.get(name) ?? 0));
+  }
+
+  /** `interface vN` of all that was bound over the link since it was made, sorted; undefined: no Wayland link of this key. */
+  bound(key: string): string[] | undefined {
+    const planted = this.planted.get(key);
+    return planted === undefined
+      ? undefined
+      : [...planted.bound].map(([name, version]) => `${name} v${version}`).sort();
   }
 
   private contextOf(link: Link, config: WaylandConfig): LinkContext {

@@ -122,16 +122,17 @@ export class RegistryView {
     return true;
   }
 
-  /** `interface vN`, each interface once, sorted. */
-  boundInterfaces(): string[] {
-    return described(this.boundVersions);
+  /** Each interface once, sorted. */
+  boundInterfaces(): [string, number][] {
+    return [...this.boundVersions].sort();
   }
+  /** `interface vN`, each interface once, sorted. */
   hiddenInterfaces(): string[] {
     const hidden = new Map<string, number>();
     for (const { offered, shown } of this.known.values())
       if (shown === undefined)
         hidden.set(offered.interface, Math.max(offered.version, hidden.get(offered.interface) ?? 0));
-    return described(hidden);
+    return [...hidden].map(([name, version]) => `${name} v${version}`).sort();
   }
 
   /**
@@ -160,8 +161,4 @@ export class RegistryView {
   liveRegistries(): number[] {
     return [...this.registries].filter(([, state]) => state === "live").map(([id]) => id);
   }
-}
-
-function described(versions: ReadonlyMap<string, number>): string[] {
-  return [...versions].map(([name, version]) => `${name} v${version}`).sort();
 }

@@ -5,12 +5,8 @@ import type { Link } from "../../../src/graph/link.ts";
 import { linkKey } from "../../../src/graph/schema.ts";
 import { Journal } from "../../../src/inject/journal.ts";
 import type { SocketLinkServices } from "../../../src/mediators/socket-link.ts";
-import {
-  CONTEXT_OFFERED_REPORT,
-  checkWayland,
-  WaylandMediator,
-  type WaylandPlanted,
-} from "../../../src/mediators/wayland/mediator.ts";
+import { checkWayland, WaylandMediator, type WaylandPlanted } from "../../../src/mediators/wayland/mediator.ts";
+import { CONTEXT_OFFERED_REPORT } from "../../../src/mediators/wayland/reports.ts";
 import { PlaneClient, type SlotEvent } from "../../../src/relay/plane-client.ts";
 import { type ContextMode, FakeCompositor, type FakeGlobal } from "../../support/fake-compositor.ts";
 import { requireRealPart } from "../../support/real-parts.ts";
@@ -38,7 +34,8 @@ beforeAll(async () => {
   plane = new PlaneClient(new URL("../../../src/dataplane.ts", import.meta.url), 4096, {
     onLink: (_slot, event) => {
       events.push(event);
-      if (event.event === "report" && planted !== undefined) mediator.reported(planted.link.key, event.kind);
+      if (event.event === "report" && planted !== undefined)
+        mediator.reported(planted.link.key, event.kind, event.record);
     },
     onFatal: (error) => {
       throw error;

@@ -397,8 +397,16 @@ describe("the operator", () => {
     s.up(client.bind(2, 4, "wl_compositor", 4, 7));
     s.session.end();
     expect(s.session.reported).toEqual([
-      { kind: "wayland.bound", record: { interfaces: ["wl_shm v1"] } },
-      { kind: "wayland.bound", record: { interfaces: ["wl_compositor v4", "wl_shm v1"] } },
+      { kind: "wayland.bound", record: { interfaces: [["wl_shm", 1]] } },
+      {
+        kind: "wayland.bound",
+        record: {
+          interfaces: [
+            ["wl_compositor", 4],
+            ["wl_shm", 1],
+          ],
+        },
+      },
     ]);
   });
   test("is not told of a connection that looked at nothing", () => {
