@@ -10,7 +10,7 @@ class RestHandler implements LinkHandler {
   readonly dialsAtAccept = false;
   readonly exactFdPosition = false;
   /** None passes; a link of this type refuses them. */
-  readonly maxFdsPerMessage = 1;
+  readonly maxFdsPerMessage = 0;
   private readonly service: RestService;
   private readonly dialer: ProviderDialer;
 

@@ -99,8 +99,8 @@ describe("a policy file", () => {
       "p.json: /services/s/roles/r/uid: is 4294967295, expected below 4294967295",
     ],
     [
-      { s: { type: "dbus", roles: { r: { talk: ["*"] } } } },
-      'p.json: /services/s/roles/r/talk/0: is "*", expected a well-known bus name, such as org.example.Name',
+      { s: { type: "dbus", roles: { r: { talk: ["nodot"] } } } },
+      'p.json: /services/s/roles/r/talk/0: is "nodot", expected a well-known bus name, such as org.example.Name',
     ],
     [
       { s: { type: "wayland", roles: { r: { globals: ["zwp_x"] } } } },
