@@ -36,6 +36,8 @@ const PARTS = {
   "wayland-info": { from: "wayland-utils", present: () => Bun.which("wayland-info") !== null },
   grim: { from: "grim", present: () => Bun.which("grim") !== null },
   wtype: { from: "wtype", present: () => Bun.which("wtype") !== null },
+  "wlr-randr": { from: "wlr-randr", present: () => Bun.which("wlr-randr") !== null },
+  foot: { from: "foot", present: () => Bun.which("foot") !== null },
   "wl-copy": { from: "wl-clipboard", present: () => Bun.which("wl-copy") !== null },
 } as const;
 

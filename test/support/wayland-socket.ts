@@ -122,10 +122,14 @@ export class WaylandSocket {
 }
 
 /** Waits until `what` gives something other than undefined or false. Throws at the deadline. */
-export async function until<T>(what: string, look: () => T | undefined | false, ms = 5000): Promise<T> {
+export async function until<T>(
+  what: string,
+  look: () => T | Promise<T | undefined> | undefined | false,
+  ms = 5000,
+): Promise<T> {
   const end = performance.now() + ms;
   for (;;) {
-    const found = look();
+    const found = await look();
     if (found !== undefined && found !== false) return found;
     if (performance.now() > end) throw new Error(`Did not happen in ${ms} ms: ${what}`);
     await Bun.sleep(1);
