@@ -77,6 +77,9 @@ export class ProcessWatch implements PeerWatch {
   }
   nowTicks(): number {
     // /proc/uptime counts from the boot as seen in this time namespace, as the start times do (proc(5)).
-    return Math.floor(Number(readProc("/proc/uptime").split(" ")[0]) * TICKS_PER_SECOND);
+    return ticksOf(readProc("/proc/uptime"));
   }
 }
+
+/** Clock ticks of /proc/uptime's text. Two decimals are a whole number of ticks, but as a product of floats it may fall just short of it. */
+export const ticksOf = (uptime: string): number => Math.round(Number(uptime.split(" ")[0]) * TICKS_PER_SECOND);
