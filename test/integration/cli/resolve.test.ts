@@ -128,7 +128,7 @@ describe("resolve", () => {
     const { code, err } = await resolve(directory, join(directory, "empty"), join(directory, "nowhere"));
     expect(code).toBe(1);
     expect(err.replaceAll(directory, "DIR").split("\n")).toEqual([
-      "error: DIR/app/run.json: /services/required/0/name: is missing, expected the key "name"",
+      'error: DIR/app/run.json: /services/required/0/name: is missing, expected the key "name"',
       'error: DIR/app/services.json: /#spec: is missing, expected "service-manifest-xconnect@1"',
       "error: DIR/empty: has no container, expected run.json in it or in its directories",
       "error: DIR/nowhere: ENOENT",
