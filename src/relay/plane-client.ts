@@ -36,6 +36,8 @@ export class PlaneClient {
   private readonly rows: Float64Array;
   private readonly freeSlots: number[] = [];
   private nextSlot = 0;
+  /** Slots that serve a link: one is given back once, however often its end is asked for. */
+  private readonly openSlots = new Set<number>();
   private readonly closing = new Map<number, () => void>();
   private readonly events: PlaneEvents;
   private readyWaiters: (() => void)[] = [];
@@ -74,6 +76,7 @@ export class PlaneClient {
       pvx.pvx_close(listenFd);
       throw new Error(`Cannot serve another link: ${LINKS_MAX} are served already`);
     }
+    this.openSlots.add(slot);
     this.send({ op: "open-link", slot, listenFd, seqpacket, link, config });
     return slot;
   }
@@ -88,6 +91,7 @@ export class PlaneClient {
 
   /** Ends a link and its sessions; resolves when they are gone, or after `CLOSE_MS`. */
   close(slot: number): Promise<void> {
+    if (!this.openSlots.delete(slot)) return Promise.resolve();
     return new Promise((resolve) => {
       const timer = setTimeout(() => {
         // The slot is not given out again: its row may still be written to.
