@@ -10,6 +10,11 @@ const COMMANDS: Readonly<Record<string, () => Promise<{ readonly command: Comman
   run: () => import("./cli/run.ts"),
   learn: () => import("./cli/learn.ts"),
   status: () => import("./cli/status.ts"),
+  graph: () => import("./cli/graph.ts"),
+  plan: () => import("./cli/plan.ts"),
+  check: () => import("./cli/check.ts"),
+  resolve: () => import("./cli/resolve.ts"),
+  explain: () => import("./cli/explain.ts"),
   doctor: () => import("./cli/doctor.ts"),
   version: () => import("./cli/version.ts"),
 };
