@@ -19,5 +19,11 @@ export function cleanStart(argv: readonly string[]): void {
   if (!import.meta.path.startsWith("/$bunfs/")) return;
   const env: Record<string, string> = { [MARK]: String(process.pid) };
   for (const [name, value] of Object.entries(process.env)) if (value !== undefined && name !== MARK) env[name] = value;
-  reexec(["pv-xconnect", "run", ...argv], env);
+  try {
+    reexec(["pv-xconnect", "run", ...argv], env);
+  } catch (error) {
+    // User-mode emulators have no executable of ours to start (ENOEXEC): inherited fds then stay open, and we say so.
+    const why = error instanceof Error ? error.message : String(error);
+    process.stderr.write(`pv-xconnect run: Cannot start anew without inherited fds, going on with them: ${why}\n`);
+  }
 }
