@@ -150,7 +150,6 @@ export class Peers {
     const handle = this.watch.open(pid);
     this.handles.set(pid, handle);
     handle.onExit(() => {
-      if (this.handles.get(pid) !== handle) return;
       this.lost(pid);
       this.exited();
     });

@@ -79,6 +79,27 @@ describe("the graph from a file", () => {
     };
     expect(await noticed(change)).toBeLessThan(2500);
   });
+  test("is noticed at once again after its directory was replaced", async () => {
+    const inner = join(directory, "inner");
+    mkdirSync(inner);
+    source.close();
+    source = new FileSource(join(inner, "graph.json"));
+    let changes = 0;
+    source.onChange(() => changes++);
+    const next = async (withinMs: number) => {
+      const before = changes;
+      const start = performance.now();
+      while (changes === before && performance.now() - start < withinMs) await Bun.sleep(2);
+      return performance.now() - start;
+    };
+    renameSync(inner, join(directory, "old"));
+    mkdirSync(inner);
+    writeFileSync(join(inner, "graph.json"), "[]");
+    expect(await next(2500)).toBeLessThan(2500);
+    writeFileSync(join(inner, "graph.json"), "[ ]");
+    expect(await next(2500)).toBeLessThan(500);
+  });
+
   test("is not told of for another file of its directory, nor for being read", async () => {
     writeFileSync(path, "[]");
     const change = () => {

@@ -159,6 +159,13 @@ describe("the graph from pv-ctrl", () => {
     );
   });
 
+  test("leaves no connection open that a later pv-ctrl could not know of", async () => {
+    const server = await serve();
+    await source.fetch(NEVER);
+    await Bun.sleep(50);
+    expect(server.connections).toBe(0);
+  });
+
   test("waits through seconds of silence", async () => {
     await serve({ silenceMs: 1200 });
     expect(failure(await source.fetch(NEVER))).toBe("graph");

@@ -176,6 +176,10 @@ describe("skipped, with its place, and without harm to its neighbours, is", () =
       'invalid /1/target: gives the target "/run/../etc/x", expected an absolute path without ".." and NUL',
     ],
     [
+      { ...ENTRY, target: "/run/\ud800" },
+      'invalid /1/target: gives the target "/run/\\ud800", expected an absolute path without ".." and NUL',
+    ],
+    [
       { ...ENTRY, target: "/run/x\0" },
       'invalid /1/target: gives the target "/run/x\\u0000", expected an absolute path without ".." and NUL',
     ],

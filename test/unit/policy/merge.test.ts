@@ -45,6 +45,13 @@ describe("several policy files", () => {
     expect(lookupService(policy, "b").kind).toBe("refused");
   });
 
+  test("let a sound file have a service that a broken one had before", () => {
+    const first = mergePolicyFiles([file("a.json", { a: UNIX, b: UNIX })], NONE);
+    const { policy } = mergePolicyFiles([file("a.json", "{"), file("b.json", { a: NOBODY })], first.lastGood);
+    expect(policy.services.get("a")?.roles.size).toBe(0);
+    expect(policy.services.get("b")?.roles.size).toBe(1);
+  });
+
   test("forget a file that is gone", () => {
     const first = mergePolicyFiles([file("a.json", { a: UNIX })], NONE);
     const gone = mergePolicyFiles([], first.lastGood);

@@ -118,6 +118,23 @@ describe("the controller", () => {
     expect(source.asked - before).toBeLessThanOrEqual(4);
   });
 
+  test("asks once more after an answer that was on its way when something happened", async () => {
+    const gate = Promise.withResolvers<void>();
+    source.gate = () => gate.promise;
+    source.setEntries([]);
+    start();
+    await clock.advance(0);
+    source.changed?.();
+    source.changed?.();
+    await clock.advance(10);
+    expect(source.asked).toBe(1);
+    gate.resolve();
+    await clock.advance(0);
+    expect(source.asked).toBe(2);
+    await clock.advance(1000);
+    expect(source.asked).toBe(2);
+  });
+
   test("takes down what leaves the graph, and an empty graph is a graph", async () => {
     source.setEntries([LINK()]);
     start();
@@ -209,6 +226,21 @@ describe("a consumer", () => {
     ]);
   });
 
+  test("is asked for more often as soon as somebody waits for it", async () => {
+    unix.refuses = () => "no";
+    source.setEntries([entry("app", -1, "backend", 20)]);
+    start();
+    await clock.advance(100);
+    const before = source.asked;
+    // Nobody waits for the peers of a link that is refused.
+    await clock.advance(4000);
+    expect(source.asked).toBe(before);
+    unix.refuses = () => undefined;
+    controller.setPolicy(NO_POLICY);
+    await clock.advance(250);
+    expect(source.asked).toBe(before + 1);
+  });
+
   test("on the host from the start is served", async () => {
     source.setEntries([entry("app", 0, "_pv_", 0)]);
     start();
@@ -247,6 +279,18 @@ describe("a provider", () => {
     expect(unix.takeCalls()).toEqual(["update app/raw"]);
     expect([...unix.standing][0]?.config.providerPid).toBe(21);
     expect(states()).toEqual(["app/raw established"]);
+  });
+
+  test("that was a container never becomes the host", async () => {
+    source.setEntries([LINK()]);
+    start();
+    await clock.advance(0);
+    source.setEntries([entry("app", 10, "backend", 0)]);
+    await clock.advance(5000);
+    expect(states()).toEqual([
+      'app/raw degraded: The provider "backend" is not up: the graph gives pid 0, which is the host, for a container',
+    ]);
+    expect([...unix.standing][0]?.config.providerPid).toBe(-1);
   });
 
   test("that is not up yet keeps the link pending", async () => {
@@ -310,6 +354,19 @@ describe("a link that can't be planted", () => {
     gate.resolve();
     await clock.advance(0);
     expect(states()[0]).toBe("app/raw established");
+  });
+
+  test("and hangs, as many of them as may be worked on at once, lets the others through after the deadline", async () => {
+    unix.gate = (link) => (link.consumer === "app" ? new Promise(() => {}) : Promise.resolve());
+    const hanging = Array.from({ length: PARALLEL }, (_, i) =>
+      entry("app", 10, "backend", 20, { target: `/run/${i}` }),
+    );
+    source.setEntries([...hanging, entry("other", 20, "backend", 20)]);
+    start();
+    await clock.advance(ESTABLISH_DEADLINE_MS - 1);
+    expect(states().at(-1)).toBe("other/raw establishing");
+    await clock.advance(1);
+    expect(states().at(-1)).toBe("other/raw established");
   });
 
   test("in the place of one that leaves the graph waits for its removal", async () => {

@@ -200,5 +200,12 @@ describe("a plan for many links", () => {
     const old = new Map([...observed].slice(0, 2));
     const fresh = new Map([...desired].slice(2, 4));
     expect(diff(fresh, old, 0).map((step) => step.do)).toEqual(["teardown", "teardown", "establish", "establish"]);
+    const refused = { ...want({ check: { ok: false, reason: "no" } }), link: { ...LINK, key: "k1" } };
+    const mixed = new Map([...fresh, ["k1", refused] as const]);
+    expect(diff(mixed, new Map([...old].slice(1)), 0).map((step) => step.do)).toEqual([
+      "teardown",
+      "establish",
+      "establish",
+    ]);
   });
 });
