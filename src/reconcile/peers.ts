@@ -125,7 +125,9 @@ export class Peers {
     try {
       handle = this.handles.get(pid) ?? this.open(pid);
     } catch (error) {
-      for (const entry of group) this.judge(entry, error instanceof Error ? error.message : String(error), undefined);
+      const why = error instanceof Error ? error.message : String(error);
+      // That it can't be opened any more is no news after its exit, and not worth a second line in the log.
+      for (const entry of group) this.judge(entry, entry.doubt === exitOf(pid) ? entry.doubt : why, undefined);
       return false;
     }
     for (const entry of group) {
@@ -158,7 +160,7 @@ export class Peers {
 
   private lost(pid: number): void {
     this.release(pid);
-    for (const entry of this.groups.get(pid) ?? []) this.judge(entry, `pid ${pid} has exited`, undefined);
+    for (const entry of this.groups.get(pid) ?? []) this.judge(entry, exitOf(pid), undefined);
     if (!this.doubted.includes(pid)) this.doubted.push(pid);
   }
 
@@ -166,6 +168,10 @@ export class Peers {
     this.handles.get(pid)?.close();
     this.handles.delete(pid);
   }
+}
+
+function exitOf(pid: number): string {
+  return `pid ${pid} has exited`;
 }
 
 function isDoubted(group: Group): boolean {

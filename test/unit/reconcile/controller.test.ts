@@ -181,9 +181,10 @@ describe("a consumer", () => {
     watch.kill(10);
     await clock.advance(0);
     expect(unix.takeCalls()).toEqual(["establish app/raw", "teardown app/raw"]);
-    expect(states()).toEqual(['app/raw pending: The consumer "app" is not up: pidfd_open(10): ESRCH']);
-    // The dead pid lingers in the graph for seconds.
+    expect(states()).toEqual(['app/raw pending: The consumer "app" is not up: pid 10 has exited']);
+    // The dead pid lingers in the graph for seconds. Its exit is one line in the log.
     await clock.advance(4000);
+    expect(logged.filter((line) => line.includes("pending"))).toHaveLength(1);
     expect(unix.takeCalls()).toEqual([]);
     watch.run(11);
     source.setEntries([entry("app", 11, "backend", 20)]);

@@ -82,7 +82,7 @@ describe("peers", () => {
     peers.setGraph([["app", 7]]);
     watch.kill(7);
     peers.refresh();
-    expect(said(peers, "app", 7)).toBe('The consumer "app" is not up: pidfd_open(7): ESRCH');
+    expect(said(peers, "app", 7)).toBe('The consumer "app" is not up: pid 7 has exited');
     watch.run(7);
     peers.refresh();
     expect(said(peers, "app", 7)).toContain("another process by now");
