@@ -38,6 +38,8 @@ const result = await Bun.build({
   external: ["x11", "usocket"],
   compile: {
     outfile: `${outfile}.new`,
+    // With the target the bundler puts in that machine's process.arch, without it its own.
+    target: arch === "arm64" ? "bun-linux-arm64" : "bun-linux-x64",
     executablePath: runtime,
     autoloadDotenv: false,
     autoloadBunfig: false,
