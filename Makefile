@@ -46,17 +46,17 @@ lint: $(NPM) native ## format, lint and types, changing nothing
 unit: $(NPM) native ## unit and architecture tests
 	$(BUN) scripts/test.ts unit
 
-test: build $(TEST_NATIVE) build/stamps/debian-test ## build, then every test: unit, property, contract, integration, e2e (root)
+test: build native $(TEST_NATIVE) build/stamps/debian-test ## build, then every test: unit, property, contract, integration, e2e (root)
 	@$(MAKE) --no-print-directory cross || echo 'make cross failed: the tests of its binaries will fail, the others run'
 	$(BUN) scripts/test.ts
 
-test-vkms: build $(TEST_NATIVE) build/stamps/debian-test build/stamps/debian-vkms ## the DRM tests on VKMS and virtio-gpu, in a small VM (root)
+test-vkms: build native $(TEST_NATIVE) build/stamps/debian-test build/stamps/debian-vkms ## the DRM tests on VKMS and virtio-gpu, in a small VM (root)
 	@test/vm/test-vkms.sh build/vm
 
-demo: build $(TEST_NATIVE) build/stamps/debian-demo ## watch real containers talk through pv-xconnect (root)
+demo: build native $(TEST_NATIVE) build/stamps/debian-demo ## watch real containers talk through pv-xconnect (root)
 	@$(BUN) scripts/demo.ts
 
-bench: build $(BENCH_NATIVE) build/stamps/debian-bench ## direct, pv-xconnect and socat side by side, with the bars
+bench: build native $(BENCH_NATIVE) build/stamps/debian-bench ## direct, pv-xconnect and socat side by side, with the bars
 	@$(BUN) bench/all.ts
 
 cross: dist/pv-xconnect-x86_64 dist/pv-xconnect-aarch64 ## binaries for x86_64 and aarch64 (glibc) in dist/
