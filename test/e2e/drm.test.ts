@@ -307,7 +307,8 @@ describe.skipIf(!real)("the compiled binary and real DRM devices", () => {
   test.skipIf(!requireRealPart("lxc"))(
     "the unified cgroup's device program is probed and named",
     async () => {
-      const lxc = await startLxc({ name: "cg2", config: ["lxc.cgroup2.devices.deny = a"] });
+      // One rule at least: without any LXC loads no program, whatever the default is.
+      const lxc = await startLxc({ name: "cg2", config: ["lxc.cgroup2.devices.deny = a", "lxc.cgroup2.devices.allow = c 1:3 rwm"] });
       try {
         if (deviceCgroupOf(lxc.pid)?.version !== 2) return;
         daemons.graph([entry(lxc, undefined, { role: "master", target: "/opt/dri/card0" })]);
