@@ -308,7 +308,10 @@ describe.skipIf(!real)("the compiled binary and real DRM devices", () => {
     "the unified cgroup's device program is probed and named",
     async () => {
       // One rule at least: without any LXC loads no program, whatever the default is.
-      const lxc = await startLxc({ name: "cg2", config: ["lxc.cgroup2.devices.deny = a", "lxc.cgroup2.devices.allow = c 1:3 rwm"] });
+      const lxc = await startLxc({
+        name: "cg2",
+        config: ["lxc.cgroup2.devices.deny = a", "lxc.cgroup2.devices.allow = c 1:3 rwm"],
+      });
       try {
         if (deviceCgroupOf(lxc.pid)?.version !== 2) return;
         daemons.graph([entry(lxc, undefined, { role: "master", target: "/opt/dri/card0" })]);
