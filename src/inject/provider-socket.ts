@@ -32,7 +32,7 @@ import { walk } from "./walk.ts";
 const WALK_MS = 100;
 /** Pause after a walk that found nothing: a provider that is not up yet costs at most 20 walks a second. */
 const RETRY_MS = 50;
-/** How long a walk's result serves where the cache alone can't answer (old kernels, network file systems). */
+/** How long a walk's result serves, from its end on, where the cache alone can't answer (old kernels, network file systems). */
 const FOUND_MS = 50;
 
 const IN_ROOT = RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS;
@@ -116,16 +116,16 @@ export class SocketFinder {
   private knownOrWalk(root: number, now: number): Found | NotFound {
     if (this.known !== undefined && now - this.known.at < FOUND_MS) return this.known;
     if (now < this.nextWalk) return this.lastFailure;
-    const outcome = this.walk(root, now);
+    const outcome = this.walk(root);
     if ("reason" in outcome) {
       this.forget();
       this.lastFailure = outcome;
-      this.nextWalk = now + RETRY_MS;
+      this.nextWalk = performance.now() + RETRY_MS;
     }
     return outcome;
   }
 
-  private walk(root: number, now: number): Found | NotFound {
+  private walk(root: number): Found | NotFound {
     const call = `openat2(${JSON.stringify(this.path)}, O_PATH, RESOLVE_IN_ROOT|RESOLVE_NO_MAGICLINKS)`;
     const how = new BigUint64Array([BigInt(O_FIND), 0n, BigInt(IN_ROOT)]);
     try {
@@ -138,7 +138,7 @@ export class SocketFinder {
         WALK_MS,
       );
       const magic = new DataView(program.output(1, 1, 8).buffer).getUint32(0, true);
-      return this.remember(program.results[0]!, magic, now);
+      return this.remember(program.results[0]!, magic);
     } catch (error) {
       if (!(error instanceof SysError)) throw error;
       if (this.peer.pid === 0 && (!canGuard() || error.errno === ENOSYS)) return this.openPlainly();
@@ -146,7 +146,7 @@ export class SocketFinder {
     }
   }
 
-  private remember(inode: number, magic: number, now: number): Found | NotFound {
+  private remember(inode: number, magic: number): Found | NotFound {
     this.forget();
     stat.read(inode);
     const device = stat.deviceNumber;
@@ -155,7 +155,7 @@ export class SocketFinder {
       pvx.pvx_close(inode);
       return { retry: false, reason: `${this.where()} lies on a FUSE file system, whose server may never answer` };
     }
-    this.known = { fd: inode, local: trust === "local", device, at: now };
+    this.known = { fd: inode, local: trust === "local", device, at: performance.now() };
     return this.known;
   }
 

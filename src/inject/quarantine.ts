@@ -6,6 +6,9 @@
  * for a time that doubles with each repetition. What it can cost us is then a
  * vanishing share of the clock. It is forgiven after a quiet while and not by the
  * next success: a server that answers every second request would start anew each time.
+ *
+ * A server may also answer each request just in time. So what walks wait is added up, in
+ * deadlines; some of them together count as one that passed.
  */
 
 /** First pause after a deadline passed, in milliseconds. */
@@ -17,14 +20,26 @@ const FORGIVEN_MS = 5 * 60_000;
 /** Containers remembered: far above what a device runs; the oldest leaves. */
 const REMEMBERED_MAX = 1024;
 
+/** Waits that together count as a passed deadline, in deadlines: a device that boots is slow for many links at once. */
+const DEBT_MAX = 4;
+/** After so long one deadline of what was waited is forgotten: at most 1 % of the time, of walks of 500 ms. */
+const DEBT_MS = 50_000;
+/** Share of a deadline that is no wait: the walk itself, and other processes' turns on the processor. */
+const ORDINARY = 0.01;
+
 interface Record {
   strikes: number;
   until: number;
   last: number;
 }
+interface Debt {
+  deadlines: number;
+  at: number;
+}
 
 export class Quarantine {
   private readonly records = new Map<string, Record>();
+  private readonly debts = new Map<string, Debt>();
 
   /** Milliseconds that `scope` must still be left alone at `now`; 0: go ahead. */
   remaining(scope: string, now: number): number {
@@ -39,7 +54,24 @@ export class Quarantine {
     const pause = Math.min(LONGEST_MS, FIRST_MS * 2 ** Math.min(strikes - 1, 16));
     this.records.delete(scope);
     this.records.set(scope, { strikes, until: now + pause, last: now });
-    if (this.records.size > REMEMBERED_MAX) this.records.delete(this.records.keys().next().value!);
+    forgetOldest(this.records);
     return pause;
   }
+
+  /** A walk in `scope` ended in time, after `share` of its deadline. */
+  waited(scope: string, share: number, now: number): void {
+    if (share <= ORDINARY) return;
+    const known = this.debts.get(scope);
+    const left = known === undefined ? 0 : Math.max(0, known.deadlines - (now - known.at) / DEBT_MS);
+    const deadlines = left + share - ORDINARY;
+    this.debts.delete(scope);
+    // After a strike the account stays full: the next slow answer is the next strike.
+    this.debts.set(scope, { deadlines: Math.min(deadlines, DEBT_MAX), at: now });
+    forgetOldest(this.debts);
+    if (deadlines >= DEBT_MAX) this.strike(scope, now);
+  }
+}
+
+function forgetOldest(remembered: Map<string, unknown>): void {
+  if (remembered.size > REMEMBERED_MAX) remembered.delete(remembered.keys().next().value!);
 }

@@ -180,6 +180,28 @@ describe.skipIf(!here)("a consumer with a file system whose server never answers
     expect(openFds()).toBeLessThanOrEqual(before);
   });
 
+  test("one that answers just before the deadline costs a small share of the time", async () => {
+    const slow = await House.build({ name: "slow" });
+    await slow.container.sh("mknod /dev/fuse c 10 229; mkdir /run/slow");
+    const hostile = slow.container.start(["hostile", "slow", "/run/slow", "300", "/run/none"]);
+    await hostile.line(/^ready$/);
+    const started = performance.now();
+    let waited = 0;
+    for (let i = 0; performance.now() - started < 8_000; i++) {
+      const before = performance.now();
+      slow.refusal(`/run/slow/${i}/a.sock`);
+      waited += performance.now() - before;
+      await Bun.sleep(10);
+    }
+    expect(waited).toBeLessThan(4_000);
+    // Others are planted meanwhile.
+    const other = await House.build({ name: "other" });
+    other.plant("/run/a.sock");
+    await hostile.stop();
+    await other.down();
+    await slow.down();
+  }, 30_000);
+
   test("one that can't even be killed holds none of our fds, and no second child", async () => {
     const next = await House.build({ name: "next" });
     await next.container.sh("mknod /dev/fuse c 10 229; mkdir /run/deaf");

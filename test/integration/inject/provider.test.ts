@@ -364,3 +364,49 @@ describe.skipIf(!here)("a provider whose file system never answers", () => {
     await container.stop();
   });
 });
+
+describe.skipIf(!here)("a provider whose file system answers just before the deadline", () => {
+  test.each([
+    ["is reached in the end", "/run/p.sock"],
+    ["leads nowhere", "/run/none.sock"],
+  ])(
+    "costs the data plane a small share of its time, also where it %s",
+    async (_, to) => {
+      const container = await startContainer({
+        name: "slow",
+        copies: [{ from: hostileProgram(), to: "/bin/hostile" }],
+      });
+      await container.sh("mknod /dev/fuse c 10 229; mkdir /run/slow");
+      const serving = container.start(["peer", "serve", "/run/p.sock", "--mode", "echo"]);
+      await serving.event("listening");
+      const hostile = container.start(["hostile", "slow", "/run/slow", "60", to]);
+      await hostile.line(/^ready$/);
+      // Several links to the one provider: what they cost together counts.
+      const dialers = Array.from(
+        { length: 4 },
+        (_, i) => new ProviderDialer({ pid: container.pid, path: `/run/slow/${i}`, seqpacket: false }),
+      );
+      let reached = 0;
+      let waited = 0;
+      const end = performance.now() + 5_000;
+      while (performance.now() < end) {
+        for (const dialer of dialers) {
+          const before = performance.now();
+          const result = dialer.dial();
+          waited += performance.now() - before;
+          if (!result.ok) continue;
+          reached++;
+          pvx.pvx_close(result.fd);
+        }
+        await Bun.sleep(1);
+      }
+      if (to === "/run/p.sock") expect(reached).toBeGreaterThan(0);
+      expect(waited).toBeLessThan(1_000);
+      for (const dialer of dialers) dialer.close();
+      await hostile.stop();
+      await serving.stop();
+      await container.stop();
+    },
+    30_000,
+  );
+});

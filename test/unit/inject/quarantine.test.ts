@@ -29,6 +29,31 @@ describe("a container that let a deadline pass", () => {
     expect(quarantine.strike("a", 10 * 60_000 + 1)).toBe(2_000);
   });
 
+  test("and one that answers just in time again and again is as well, and escalates", () => {
+    const quarantine = new Quarantine();
+    let now = 0;
+    for (let i = 0; i < 4; i++) {
+      expect(quarantine.remaining("a", now)).toBe(0);
+      now += 450;
+      quarantine.waited("a", 0.9, now);
+    }
+    expect(quarantine.remaining("a", now)).toBe(0);
+    now += 450;
+    quarantine.waited("a", 0.9, now);
+    expect(quarantine.remaining("a", now)).toBe(2_000);
+    now += 2_450;
+    quarantine.waited("a", 0.9, now);
+    expect(quarantine.remaining("a", now)).toBe(4_000);
+  });
+
+  test("what an ordinary walk takes adds up to nothing, a slow start is forgotten", () => {
+    const quarantine = new Quarantine();
+    for (let i = 0; i < 100_000; i++) quarantine.waited("a", 0.009, i);
+    expect(quarantine.remaining("a", 100_000)).toBe(0);
+    for (let i = 0; i < 100; i++) quarantine.waited("b", 0.5, i * 100_000);
+    expect(quarantine.remaining("b", 10_000_000)).toBe(0);
+  });
+
   test("many of them do not make it grow without end", () => {
     const quarantine = new Quarantine();
     for (let i = 0; i < 5_000; i++) quarantine.strike(`c${i}`, 0);
