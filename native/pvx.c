@@ -664,12 +664,18 @@ API i32 pvx_raise_nofile(u64 want, u64 *io)
  * listening sockets and locks open. It sees a few slots only: `first` holds a
  * socket to hand fds back through, the inputs follow.
  *
+ * A child that enters a container's cgroup is made apart: with memory of its own,
+ * a copy. In a cgroup the container decides who runs out of memory, and the kernel's
+ * OOM killer takes every process that shares the victim's (mm/oom_kill.c,
+ * __oom_kill_process), which would be us. What its steps write is not seen here,
+ * only their results.
+ *
  * A step's argument i is the result of an earlier step when bit i of `refs` is
  * set; the argument then holds that step's index. `stack` (>= 16 KiB) and
  * `steps` must stay untouched until the call returns, and until the child is
  * reaped when it answers -EDEADLK: it could be neither finished nor killed in time.
  */
-enum { STEP_MAY_FAIL = 1, STEP_HANDS_BACK = 2, INPUTS_MAX = 6, KILL_MS = 50 };
+enum { STEP_MAY_FAIL = 1, STEP_HANDS_BACK = 2, INPUTS_MAX = 6, KILL_MS = 50, APART_STEPS_MAX = 32 };
 enum { NR_REQUIRE = -1 }; /* no system call: see require() */
 
 struct step {
@@ -686,6 +692,7 @@ struct program {
 	i32 first;  /* lowest slot, -1: the steps run in our own fd table */
 	i32 setup;  /* -errno when the child's own table could not be made */
 	i32 done;
+	i32 apart;  /* 1: the child's memory is a copy */
 };
 
 /* arg: address, width (4 or 8), value, errno, 1 to demand a difference instead of equality */
@@ -717,6 +724,31 @@ static i64 hand_back(struct program *p)
 	return n == 0 ? 0 : pvx_sendv(p->first, &iov, 1, fds, n, 0);
 }
 
+/* How an apart child's steps ended: what `failed`, `setup` and each result are, in one message. */
+struct told {
+	i64 failed, setup, results[APART_STEPS_MAX];
+};
+
+static void tell(const struct program *p)
+{
+	struct told told = { p->failed, p->setup, { 0 } };
+	for (u32 i = 0; i < p->count; i++)
+		told.results[i] = p->steps[i].result;
+	S6(__NR_sendto, p->first, &told, 16 + 8ul * p->count, MSG_DONTWAIT_ | MSG_NOSIGNAL_, 0, 0);
+}
+
+static void hear(struct program *p, i32 ours)
+{
+	struct told told;
+	if (S6(__NR_recvfrom, ours, &told, sizeof told, MSG_DONTWAIT_, 0, 0) != 16 + 8l * p->count)
+		return; /* killed before it came to that */
+	p->failed = (i32)told.failed;
+	p->setup = (i32)told.setup;
+	for (u32 i = 0; i < p->count; i++)
+		p->steps[i].result = told.results[i];
+	p->done = 1;
+}
+
 static void run(struct program *p)
 {
 	if (p->first >= 0) {
@@ -735,7 +767,9 @@ static void run(struct program *p)
 			break;
 		}
 	}
-	if (p->first >= 0 && p->setup >= 0 && p->failed < 0)
+	if (p->apart)
+		tell(p);
+	else if (p->first >= 0 && p->setup >= 0 && p->failed < 0)
 		p->setup = (i32)hand_back(p);
 	__atomic_store_n(&p->done, 1, __ATOMIC_RELEASE);
 }
@@ -743,7 +777,7 @@ static void run(struct program *p)
 static i64 spawn(struct program *p, void *stack_top, i32 *pidfd)
 {
 	/* The fd table is shared until own_table() has parted it. */
-	u64 flags = 0x100 /* CLONE_VM */ | 0x400 /* CLONE_FILES */ | 0x1000 /* CLONE_PIDFD */;
+	u64 flags = (p->apart ? 0 : 0x100 /* CLONE_VM */) | 0x400 /* CLONE_FILES */ | 0x1000 /* CLONE_PIDFD */;
 #if defined(__x86_64__)
 	register i64 r10 __asm__("r10") = 0;
 	register i64 r8 __asm__("r8") = 0;
@@ -825,7 +859,7 @@ static i64 take_back(struct step *steps, u32 count, i32 ours, i32 keep)
 /* The steps in the calling thread itself, without a deadline: where no child can be cloned (user-mode emulators). */
 API i64 pvx_inline(struct step *steps, u32 count, i32 *failed)
 {
-	struct program p = { steps, count, -1, -1, 0, 0 };
+	struct program p = { steps, count, -1, -1, 0, 0, 0 };
 	for (u32 i = 0; i < count; i++)
 		steps[i].result = -E_TIMEDOUT;
 	run(&p);
@@ -846,7 +880,7 @@ API i32 pvx_reap(i32 pidfd)
  * Returns 0, or the failed step's -errno with its index in
  * io[0]; -ETIMEDOUT when the child had to be killed; -EDEADLK when even that did
  * not end it: io[1] is then its pidfd, the caller's, for pvx_reap.
- * In: io[2] the first of 1 + INPUTS_MAX slots (fd numbers reserved by the caller, all
+ * In: io[0] 1: apart (at most APART_STEPS_MAX steps, none hands back); io[2] the first of 1 + INPUTS_MAX slots (fd numbers reserved by the caller, all
  * of them one socket), io[3] the other end of that socket, io[4] number of inputs,
  * io[5...] the inputs. A step sees input i as fd io[2] + 1 + i. Results of steps with
  * STEP_HANDS_BACK are fds of the caller's when the program succeeded; no other fd
@@ -859,8 +893,9 @@ API i64 pvx_guarded(struct step *steps, u32 count, void *stack, u32 stack_size, 
 	u64 all = ~0ull, old = 0;
 	i32 pidfd = -1, first = io[2], ours = io[3], inputs = io[4];
 	i64 r, ended;
+	p->apart = io[0] == 1;
 	io[0] = io[1] = -1;
-	if (inputs > INPUTS_MAX)
+	if (inputs > INPUTS_MAX || (p->apart && count > APART_STEPS_MAX))
 		return -E_INVAL;
 	p->steps = steps;
 	p->count = count;
@@ -893,6 +928,8 @@ API i64 pvx_guarded(struct step *steps, u32 count, void *stack, u32 stack_size, 
 		return -E_DEADLK;
 	}
 	pvx_close(pidfd);
+	if (p->apart)
+		hear(p, ours);
 	i32 done = __atomic_load_n(&p->done, __ATOMIC_ACQUIRE);
 	i32 good = done && p->failed < 0 && p->setup >= 0;
 	r = take_back(steps, count, ours, good);

@@ -4,7 +4,9 @@
  *
  * Why so: device rules judge the cgroup of the process that opens (a host process gets
  * through where the consumer would not), and ids and capabilities are those of its user
- * namespace. The asking child lives for some 100 µs in the consumer's cgroup.
+ * namespace. The asking child lives for some 100 µs in the consumer's cgroup, where the
+ * consumer may freeze it, starve it or have it killed for want of memory: so it shares no
+ * memory with us, and a consumer that lets it hang is left alone for a while.
  *
  * access(2) goes through the same device rules as open(2) (fs/namei.c, inode_permission)
  * and never reaches the driver, so it tells a refusal of the cgroup from the driver's own.
@@ -22,8 +24,10 @@ import {
   O_RDWR,
   O_WRONLY,
 } from "../sys/flags.ts";
-import { fd, guarded, NR, result, type Step } from "../sys/guarded.ts";
+import { fd, NR, result, type Step } from "../sys/guarded.ts";
+import { startTimeOf } from "../sys/process.ts";
 import { deviceCgroupOf } from "./device-cgroup.ts";
+import { walk } from "./walk.ts";
 
 /** A driver may power its device up at the first open: more than a file system gets. */
 const OPEN_MS = 2000;
@@ -57,6 +61,8 @@ export function probeDevice(consumerPid: number, target: ProbeTarget): DevicePro
 
 interface Place {
   readonly steps: readonly Step[];
+  /** For `walk`. Not the consumer's paths: a driver that hangs must not keep sockets from being planted. */
+  readonly scope: string;
   /** The first step joins the consumer's cgroup. */
   readonly joins: boolean;
   /** The consumer's device rules are known to be ours too: nothing to join. */
@@ -96,7 +102,8 @@ function enterConsumer(pid: number): Place {
         { call: "setresgid(0)", nr: NR.setresgid, args: [0, 0, 0] },
         { call: "setresuid(0)", nr: NR.setresuid, args: [0, 0, 0] },
       );
-    return { steps, joins, shared: shared && cgroup !== undefined, close };
+    const scope = `devices ${pid} ${startTimeOf(pid)}`;
+    return { steps, scope, joins, shared: shared && cgroup !== undefined, close };
   } catch (error) {
     close();
     throw error;
@@ -124,7 +131,8 @@ function judge(place: Place, target: ProbeTarget): DeviceProbe {
     const asked = target.open ? opening(mode) : [];
     // Some step that succeeds at the end: the last one's result is the program's.
     const end: Step = { call: "umask()", nr: NR.umask, args: [0] };
-    const program = guarded([...place.steps, access(R_OK), access(W_OK), ...asked, end], { timeoutMs: OPEN_MS });
+    const steps = [...place.steps, access(R_OK), access(W_OK), ...asked, end];
+    const program = walk(place.scope, steps, OPEN_MS, { apart: true });
     if (place.joins) inCgroup = program.results[0]! >= 0;
     return program.results.slice(place.steps.length, -1);
   };

@@ -28,13 +28,14 @@ export function deviceRule(pid: number, path: string): DeviceRule {
       args: [AT_FDCWD, path, mode],
       mayFail: true,
     });
-    const program = guarded([
+    const steps = [
       { call: `write(${cgroup.directory}/cgroup.procs)`, nr: NR.write, args: [fd(procs), "0", 1] },
       access(R_OK),
       access(W_OK),
       // Some step that succeeds at the end: the last one's result is the program's.
       { call: "umask()", nr: NR.umask, args: [0] },
-    ]);
+    ];
+    const program = guarded(steps, { apart: true });
     const [, read = 0, write = 0] = program.results;
     const other = [read, write].find((r) => r < 0 && r !== -EPERM);
     if (other !== undefined) return { known: false, reason: `access(${path}): ${errnoName(other)}` };

@@ -3,7 +3,7 @@
  * let a deadline pass, or nearly so again and again, is left alone for a while. Each thread keeps its own account.
  */
 import { ETIMEDOUT, SysError } from "../sys/errno.ts";
-import { GUARD_MS, type GuardedResult, guarded, type Step } from "../sys/guarded.ts";
+import { GUARD_MS, type GuardedResult, type GuardOptions, guarded, type Step } from "../sys/guarded.ts";
 import { Quarantine } from "./quarantine.ts";
 
 const quarantine = new Quarantine();
@@ -13,15 +13,20 @@ const quarantine = new Quarantine();
  * Throws SysError with the failed step's call; ETIMEDOUT when the deadline passed, now or
  * so shortly before that nothing was tried.
  */
-export function walk(scope: string | undefined, steps: readonly Step[], timeoutMs = GUARD_MS): GuardedResult {
-  if (scope === undefined) return guarded(steps, { timeoutMs });
+export function walk(
+  scope: string | undefined,
+  steps: readonly Step[],
+  timeoutMs = GUARD_MS,
+  options: Pick<GuardOptions, "apart"> = {},
+): GuardedResult {
+  if (scope === undefined) return guarded(steps, { ...options, timeoutMs });
   const now = performance.now();
-  const pause = quarantine.remaining(scope, now);
-  if (pause > 0)
-    throw new SysError(`a path there did not answer in time, next try in ${Math.ceil(pause / 1000)} s`, -ETIMEDOUT);
+  // The same words each time: a link's reason that changes is a line in the log.
+  if (quarantine.remaining(scope, now) > 0)
+    throw new SysError("a path there did not answer in time and is left alone for a while", -ETIMEDOUT);
   let late = false;
   try {
-    return guarded(steps, { timeoutMs, scope });
+    return guarded(steps, { ...options, timeoutMs, scope });
   } catch (error) {
     late = error instanceof SysError && error.errno === ETIMEDOUT;
     throw error;

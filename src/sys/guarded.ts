@@ -24,6 +24,11 @@ export interface GuardOptions {
   readonly timeoutMs?: number;
   /** Whose paths are walked. While a program there hangs beyond SIGKILL no other one is started in the same scope. */
   readonly scope?: string;
+  /**
+   * The process shares no memory with us: for steps that enter a container's cgroup, whose
+   * OOM killer would take us along. Only results come back, no outputs and no fds. Some 500 µs.
+   */
+  readonly apart?: boolean;
 }
 
 const STACK_BYTES = 32 * 1024;
@@ -89,13 +94,14 @@ export const canGuard = (): boolean => clones;
  * emulators: EINVAL): SysError with clone's own call.
  */
 export function guarded(steps: readonly Step[], options: GuardOptions = {}): GuardedResult {
-  const { timeoutMs = GUARD_MS, scope } = options;
+  const { timeoutMs = GUARD_MS, scope, apart = false } = options;
   reapLost();
   if (scope !== undefined && lost.some((child) => child.scope === scope))
     throw new SysError(`${steps[0]!.call} (an earlier call there hangs beyond SIGKILL)`, -ETIMEDOUT);
   if (lost.length >= LOST_MAX)
     throw new SysError(`${steps[0]!.call} (${lost.length} earlier calls hang beyond SIGKILL)`, -EMFILE);
   const block = new Block(steps, slots.first + 1);
+  ioView[0] = apart ? 1 : 0;
   ioView[2] = slots.first;
   ioView[3] = slots.ours;
   ioView[4] = block.inputs.length;

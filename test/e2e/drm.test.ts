@@ -28,6 +28,12 @@ const hasRoot = requireRealPart("root", "busybox");
 const CARD = "/dev/dri/card0";
 const RENDER = "/dev/dri/renderD128";
 
+/** Whether containers may be given a limit of memory by the unified hierarchy: in the VM. */
+function unifiedMemory(): boolean {
+  const path = "/sys/fs/cgroup/cgroup.controllers";
+  return existsSync(path) && readFileSync(path, "utf8").split(/\s/).includes("memory");
+}
+
 interface LinkStatus {
   readonly consumer: string;
   readonly name: string;
@@ -321,6 +327,37 @@ describe.skipIf(!real)("the compiled binary and real DRM devices", () => {
         });
       } finally {
         await lxc.stop();
+      }
+    },
+    3 * SLOW_MS,
+  );
+
+  test.skipIf(!unifiedMemory())(
+    "a consumer that freezes its cgroup and runs out of memory there takes nobody along",
+    async () => {
+      const hostile = await startContainer({ name: "hostile" });
+      const cgroup = "/sys/fs/cgroup/pvx-oom";
+      try {
+        writeFileSync("/sys/fs/cgroup/cgroup.subtree_control", "+memory");
+        for (const below of ["", "/init", "/hog"]) mkdirSync(`${cgroup}${below}`);
+        writeFileSync(`${cgroup}/memory.max`, `${24 << 20}`);
+        writeFileSync(`${cgroup}/init/cgroup.procs`, `${hostile.pid}`);
+        writeFileSync(`${cgroup}/init/cgroup.freeze`, "1");
+        daemons.graph([entry(hostile, undefined, { role: "master" })]);
+        const eats = `echo $$ >${cgroup}/hog/cgroup.procs; while :; do busybox tail /dev/zero; done`;
+        const hog = new Program(["sh", "-c", eats], { stdin: "ignore" });
+        const about = async () => (await daemons.links()).find((link) => link.consumer === "hostile")?.reason ?? "";
+        await daemons.until("tried in vain", async () => (await about()).includes("can't be tried from inside"));
+        // Two more tries, each of two seconds in there.
+        await Bun.sleep(10_000);
+        expect(daemons.daemon!.running).toBe(true);
+        expect(readFileSync(`${cgroup}/memory.events`, "utf8")).toMatch(/^oom_kill [1-9]/m);
+        expect(await about()).toContain("can't be tried from inside");
+        await hog.stop();
+      } finally {
+        writeFileSync(`${cgroup}/init/cgroup.freeze`, "0");
+        await hostile.stop();
+        for (const below of ["/init", "/hog", ""]) await run(["rmdir", `${cgroup}${below}`]);
       }
     },
     3 * SLOW_MS,

@@ -48,6 +48,39 @@ const open = (path: string, more: Partial<Step> = {}): Step => ({
 });
 const hang: Step = { call: "ppoll(for ever)", nr: NR_PAUSE_PPOLL, args: [0, 0, 0, 0, 8] };
 
+describe("a guarded program that is apart", () => {
+  const apart = { apart: true };
+  const zeros: Step = { call: "read()", nr: NR.read, args: [result(0), new Uint8Array(8).fill(7), 8] };
+  const zero: Step = { call: "openat(/dev/zero)", nr: NR.openat, args: [AT_FDCWD, "/dev/zero", O_CLOEXEC, 0] };
+
+  test("shares no memory: its results come back, what it wrote does not", () => {
+    const program = guarded([zero, zeros, getpid], apart);
+    expect(program.results[1]).toBe(8);
+    expect(program.results[2]).not.toBe(process.pid);
+    expect([...program.output(1, 1, 8)]).toEqual(Array(8).fill(7));
+    expect([...guarded([zero, zeros]).output(1, 1, 8)]).toEqual(Array(8).fill(0));
+  });
+
+  test("names the step that failed, ends at its deadline, and leaves nothing behind", () => {
+    guarded([getpid], apart);
+    const before = openFds();
+    for (let i = 0; i < 20; i++) {
+      expect(() => guarded([getpid, open("/nowhere"), getpid], apart)).toThrow("openat(/nowhere): ENOENT");
+      expect(guarded([open("/nowhere", { mayFail: true }), getpid], apart).results[0]).toBe(-2);
+    }
+    expect(() => guarded([getpid, hang], { ...apart, timeoutMs: 30 })).toThrow("no answer within 30 ms");
+    // Nothing of the killed one is taken for the next one's.
+    expect(guarded([getpid, getpid], apart).results).toHaveLength(2);
+    expect(openFds()).toBe(before);
+  });
+
+  test("has room for 32 steps", () => {
+    expect(guarded(Array(32).fill(getpid), apart).results).toHaveLength(32);
+    expect(() => guarded(Array(33).fill(getpid), apart)).toThrow("EINVAL");
+    expect(guarded([getpid]).results).toHaveLength(1);
+  });
+});
+
 describe("a guarded program", () => {
   test("runs in a process of its own, and gives each step's result", () => {
     const { results } = guarded([getpid, { ...getpid, call: "again" }]);
