@@ -1,6 +1,6 @@
 /**
- * What every socket mediator owes the controller, whatever its protocol: the four calls of
- * mediators/mediator.ts, on the real data plane, between host-side peers.
+ * What every socket mediator owes the controller besides mediators.test.ts, whatever its protocol: slots of the
+ * real data plane, and host-side peers.
  */
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import {
@@ -14,7 +14,6 @@ import {
   unlinkSync,
   writeFileSync,
 } from "node:fs";
-import { createServer, type Server } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { Link } from "../../src/graph/link.ts";
@@ -29,41 +28,45 @@ import type {
   SocketPlanted,
 } from "../../src/mediators/socket-link.ts";
 import { unixMediator } from "../../src/mediators/unix/mediator.ts";
-import { PlaneClient } from "../../src/relay/plane-client.ts";
-import { ServedLinks } from "../../src/served-links.ts";
+import { WaylandMediator } from "../../src/mediators/wayland/mediator.ts";
+import { FakeCompositor } from "../support/fake-compositor.ts";
+import { TestPlane } from "../support/mediation.ts";
+import { openFds, settledFds } from "../support/open-fds.ts";
 import { requireRealPart } from "../support/real-parts.ts";
 
 let folder = "";
-let provider: Server;
+/** A compositor for all: the other types' providers are not spoken to here. */
+let provider: FakeCompositor;
+let plane: TestPlane;
 let services: SocketLinkServices;
 const log = { log() {} };
-
-const fdCount = (): number => readdirSync("/proc/self/fd").length;
 
 type Any = SocketLinkMediator<SocketLinkConfig>;
 const MEDIATORS = {
   unix: () => unixMediator(services) as unknown as Any,
   rest: () => restMediator(services, false) as unknown as Any,
   dbus: () => dbusMediator(services) as unknown as Any,
+  wayland: () => new WaylandMediator({ ...services, directory: join(folder, "state"), changed() {} }) as unknown as Any,
 };
 
 const there = requireRealPart("root");
+beforeAll(async () => {
+  plane = new TestPlane();
+  await plane.ready();
+});
+
 describe.skipIf(!there).each(Object.keys(MEDIATORS) as (keyof typeof MEDIATORS)[])("the %s mediator", (type) => {
+  let mediator: Any;
   beforeAll(async () => {
     folder = mkdtempSync(join(tmpdir(), "pvx-contract-"));
-    provider = createServer((socket) => socket.on("error", () => {})).listen(join(folder, "provider.sock"));
+    provider = new FakeCompositor(join(folder, "provider.sock"), []);
+    provider.closesEnded = true;
     mkdirSync(join(folder, "state"), { mode: 0o700 });
-    const plane = new PlaneClient(new URL("../../src/dataplane.ts", import.meta.url), 4096, {
-      onLink() {},
-      onFatal(error) {
-        throw error;
-      },
-    });
-    await plane.ready();
-    services = { plane: new ServedLinks(plane), journal: new Journal(join(folder, "state"), "this-boot"), log };
+    services = { plane: plane.served, journal: new Journal(join(folder, "state"), "this-boot"), log };
+    mediator = MEDIATORS[type]();
   });
   afterAll(() => {
-    provider.close();
+    provider.stop();
     services.journal.close();
     rmSync(folder, { recursive: true, force: true });
   });
@@ -84,30 +87,36 @@ describe.skipIf(!there).each(Object.keys(MEDIATORS) as (keyof typeof MEDIATORS)[
     ...over,
   });
   const establish = async (link: Link, previous?: SocketPlanted): Promise<SocketPlanted> => {
-    const mediator = MEDIATORS[type]();
     const check = mediator.check(link, undefined);
     if (!check.ok) throw new Error(check.reason);
     return await mediator.establish(link, check.config, previous);
   };
 
+  /** Soon in order: a compositor is asked first whether it takes identities. */
+  const inOrder = async (planted: SocketPlanted): Promise<void> => {
+    for (let tries = 0; tries < 100 && mediator.verify(planted).state !== "ok"; tries++) await Bun.sleep(20);
+    expect(mediator.verify(planted)).toEqual({ state: "ok" });
+  };
+
   test("is of its own type and allows a link that no policy speaks of", () => {
-    expect(MEDIATORS[type]().type).toBe(type);
-    expect(MEDIATORS[type]().check(linkTo("/x"), undefined)).toMatchObject({ ok: true });
+    expect(mediator.type).toBe(type);
+    expect(mediator.check(linkTo("/x"), undefined)).toMatchObject({ ok: true });
   });
 
   test("plants a socket, finds it in place, and takes it away without a trace", async () => {
     const target = join(folder, "made", "for", "it.sock");
     // What the first use opens for good (the host's root, for one) is not this link's.
-    await MEDIATORS[type]().teardown(await establish(linkTo(join(folder, "first.sock"))));
-    const before = fdCount();
+    await mediator.teardown(await establish(linkTo(join(folder, "first.sock"))));
+    await Bun.sleep(50);
+    const before = openFds();
     const planted = await establish(linkTo(target));
     expect(lstatSync(target).isSocket()).toBe(true);
     expect(lstatSync(target).mode & 0o777).toBe(0o666);
-    expect(MEDIATORS[type]().verify(planted).state).toBe("ok");
-    await MEDIATORS[type]().teardown(planted);
+    await inOrder(planted);
+    await mediator.teardown(planted);
     expect(existsSync(target)).toBe(false);
-    await MEDIATORS[type]().teardown(planted);
-    expect(fdCount()).toBe(before);
+    await mediator.teardown(planted);
+    expect(await settledFds(before)).toBeLessThanOrEqual(before);
   });
 
   test("tells of drift when its socket is gone, and plants again on the same slot", async () => {
@@ -115,21 +124,21 @@ describe.skipIf(!there).each(Object.keys(MEDIATORS) as (keyof typeof MEDIATORS)[
     const link = linkTo(target);
     const planted = await establish(link);
     unlinkSync(target);
-    expect(MEDIATORS[type]().verify(planted).state).toBe("drifted");
+    expect(mediator.verify(planted).state).toBe("drifted");
     const again = await establish(link, planted);
     expect(again.slot).toBe(planted.slot);
-    expect(MEDIATORS[type]().verify(again).state).toBe("ok");
-    await MEDIATORS[type]().teardown(again);
+    await inOrder(again);
+    await mediator.teardown(again);
     expect(existsSync(target)).toBe(false);
   });
 
   test("gives its slot back once, so that no two links ever share one", async () => {
     const first = await establish(linkTo(join(folder, "one.sock")));
-    await MEDIATORS[type]().teardown(first);
-    await MEDIATORS[type]().teardown(first);
+    await mediator.teardown(first);
+    await mediator.teardown(first);
     const links = await Promise.all(["two", "three"].map((name) => establish(linkTo(join(folder, `${name}.sock`)))));
     expect(links[0]!.slot).not.toBe(links[1]!.slot);
-    for (const link of links) await MEDIATORS[type]().teardown(link);
+    for (const link of links) await mediator.teardown(link);
   });
 
   test("gives a link of another role another slot, and the target never blinks", async () => {
@@ -138,7 +147,7 @@ describe.skipIf(!there).each(Object.keys(MEDIATORS) as (keyof typeof MEDIATORS)[
     const again = await establish(linkTo(target, { interface: "org.example.Other" }), planted);
     expect(again.slot).not.toBe(planted.slot);
     expect(lstatSync(target).isSocket()).toBe(true);
-    await MEDIATORS[type]().teardown(again);
+    await mediator.teardown(again);
   });
 
   test.each(["a file", "a directory", "a link"])(
@@ -150,11 +159,11 @@ describe.skipIf(!there).each(Object.keys(MEDIATORS) as (keyof typeof MEDIATORS)[
       else if (what === "a directory") mkdirSync(target);
       else symlinkSync("/etc/passwd", target);
       const ino = lstatSync(target).ino;
-      const before = fdCount();
+      const before = openFds();
       await expect(establish(linkTo(target))).rejects.toThrow(`Cannot plant socket ${target} in the host: `);
       expect(lstatSync(target).ino).toBe(ino);
       expect(readdirSync(place)).toEqual(["x.sock"]);
-      expect(fdCount()).toBe(before);
+      expect(await settledFds(before)).toBeLessThanOrEqual(before);
     },
   );
 
@@ -162,18 +171,10 @@ describe.skipIf(!there).each(Object.keys(MEDIATORS) as (keyof typeof MEDIATORS)[
     const target = join(folder, "late.sock");
     const socket = join(folder, "late-provider.sock");
     const planted = await establish(linkTo(target, { socket }));
-    expect(MEDIATORS[type]().verify(planted)).toMatchObject({ state: "degraded" });
-    const late = createServer((s) => s.on("error", () => {})).listen(socket);
-    const { promise, resolve } = Promise.withResolvers<void>();
-    late.on("listening", () => resolve());
-    await promise;
-    let state = "";
-    for (let tries = 0; tries < 50 && state !== "ok"; tries++) {
-      await Bun.sleep(20);
-      ({ state } = MEDIATORS[type]().verify(planted));
-    }
-    expect(state).toBe("ok");
-    late.close();
-    await MEDIATORS[type]().teardown(planted);
+    expect(mediator.verify(planted)).toMatchObject({ state: "degraded" });
+    const late = new FakeCompositor(socket, []);
+    await inOrder(planted);
+    late.stop();
+    await mediator.teardown(planted);
   });
 });

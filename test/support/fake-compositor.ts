@@ -63,6 +63,8 @@ export class FakeCompositor {
   contextMode: ContextMode;
   /** For requests that are not its own; each is in `client.requests` too. */
   onRequest: ((client: FakeClient, request: Request) => void) | undefined;
+  /** Closes what its clients have closed, as a real one does; otherwise what they sent is kept to be looked at. */
+  closesEnded = false;
   private readonly path: string;
   private listenFd: number;
   private readonly contexts = new Set<Context>();
@@ -113,6 +115,7 @@ export class FakeCompositor {
   }
 
   private turn(): void {
+    if (this.closesEnded) for (const { socket } of this.clients) if (socket.ended !== undefined) socket.close();
     this.acceptAll(this.listenFd, undefined);
     for (const context of [...this.contexts]) {
       // POLLHUP of the closing pipe: the other end is gone.

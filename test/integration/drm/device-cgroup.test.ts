@@ -3,8 +3,8 @@ import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { deviceCgroupOf } from "../../../src/inject/device-cgroup.ts";
 import { type Container, startContainer } from "../../support/containers.ts";
 import { type LxcContainer, startLxc } from "../../support/lxc.ts";
+import { openFds } from "../../support/open-fds.ts";
 import { requireRealPart } from "../../support/real-parts.ts";
-import { openFds } from "../inject/house.ts";
 import { DeviceLinks, deviceLink } from "./device-links.ts";
 
 const here = requireRealPart("root", "busybox", "lxc");

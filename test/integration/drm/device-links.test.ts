@@ -3,8 +3,8 @@ import { readFileSync } from "node:fs";
 import type { DevicePlanted } from "../../../src/mediators/drm/mediator.ts";
 import { type Container, startContainer } from "../../support/containers.ts";
 import { CARD0, EVENT0, FakeSysfs, RENDER128 } from "../../support/fake-sysfs.ts";
+import { openFds, settledFds } from "../../support/open-fds.ts";
 import { requireRealPart } from "../../support/real-parts.ts";
-import { openFds } from "../inject/house.ts";
 import { DeviceLinks, deviceLink } from "./device-links.ts";
 
 const here = requireRealPart("root", "busybox");
@@ -17,12 +17,6 @@ const DEVICES = `
   mknod -m 666 /dev/dri/renderD128 c 1 5
   mknod -m 640 /dev/input/event0 c 1 7
   echo text > /dev/dri/README`;
-
-/** Open fds, once the pipes of the test's own programs are closed. */
-async function settledFds(expected: number): Promise<number> {
-  for (let i = 0; i < 40 && openFds() > expected; i++) await Bun.sleep(25);
-  return openFds();
-}
 
 describe.skipIf(!here)("device links", () => {
   let bsp: Container;

@@ -1,8 +1,9 @@
 /** Providers that work against the daemon: what they can make it do, and how long. */
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { type Container, startContainer } from "../../support/containers.ts";
+import { openFds } from "../../support/open-fds.ts";
 import { requireRealPart } from "../../support/real-parts.ts";
-import { Canary, hostileProgram, openFds } from "../inject/house.ts";
+import { Canary, hostileProgram } from "../inject/house.ts";
 import { DeviceLinks, deviceLink } from "./device-links.ts";
 
 const here = requireRealPart("root", "busybox");

@@ -6,7 +6,7 @@ import { ContainerRoot } from "../../../src/inject/root.ts";
 import { plantSocket, removeSocket, verifySocket } from "../../../src/inject/socket.ts";
 import { canGuard } from "../../../src/sys/guarded.ts";
 import { ProcessHandle } from "../../../src/sys/process.ts";
-import { openFds } from "./house.ts";
+import { openFds } from "../../support/open-fds.ts";
 
 const directory = process.argv[2] ?? "";
 const journal = new Journal(directory, "boot");

@@ -2,8 +2,9 @@ import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { lstatSync, readFileSync } from "node:fs";
 import { removeSocket, verifySocket } from "../../../src/inject/socket.ts";
 import { GUARD_MS } from "../../../src/sys/guarded.ts";
+import { openFds } from "../../support/open-fds.ts";
 import { requireRealPart } from "../../support/real-parts.ts";
-import { Canary, House, openFds, treeOf } from "./house.ts";
+import { Canary, House, treeOf } from "./house.ts";
 
 const here = requireRealPart("root", "busybox");
 

@@ -127,6 +127,3 @@ export function treeOf(path: string): string {
   const below = readdirSync(path).sort();
   return `${own}\n${below.map((name) => treeOf(join(path, name))).join("")}`;
 }
-
-/** How many fds this process holds. */
-export const openFds = (): number => readdirSync("/proc/self/fd").length;

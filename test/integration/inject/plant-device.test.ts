@@ -9,8 +9,9 @@ import { recover, sweep } from "../../../src/inject/recover.ts";
 import { splitPath } from "../../../src/inject/settle.ts";
 import { pvx } from "../../../src/sys/shim.ts";
 import { USERNS_BASE } from "../../support/containers.ts";
+import { openFds } from "../../support/open-fds.ts";
 import { requireRealPart } from "../../support/real-parts.ts";
-import { Canary, House, openFds } from "./house.ts";
+import { Canary, House } from "./house.ts";
 
 const here = requireRealPart("root", "busybox");
 /** Rounds of each race, as the issue asks. */

@@ -7,8 +7,9 @@ import { ContainerRoot } from "../../../src/inject/root.ts";
 import { plantSocket, removeSocket, verifySocket } from "../../../src/inject/socket.ts";
 import { pvx } from "../../../src/sys/shim.ts";
 import { USERNS_BASE } from "../../support/containers.ts";
+import { openFds } from "../../support/open-fds.ts";
 import { requireRealPart } from "../../support/real-parts.ts";
-import { House, openFds } from "./house.ts";
+import { House } from "./house.ts";
 
 const here = requireRealPart("root", "busybox");
 

@@ -8,9 +8,10 @@ import { startTimeOf } from "../../../src/sys/process.ts";
 import { pvx } from "../../../src/sys/shim.ts";
 import { listen, peerCredentials, unixSocket } from "../../../src/sys/unix-socket.ts";
 import { type Container, startContainer, USERNS_BASE } from "../../support/containers.ts";
+import { openFds } from "../../support/open-fds.ts";
 import type { Program } from "../../support/program.ts";
 import { requireRealPart } from "../../support/real-parts.ts";
-import { hostileProgram, openFds } from "./house.ts";
+import { hostileProgram } from "./house.ts";
 
 const here = requireRealPart("root", "busybox");
 const STREAM = 1;

@@ -5,8 +5,9 @@
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { readFileSync } from "node:fs";
 import { removeSocket, verifySocket } from "../../../src/inject/socket.ts";
+import { openFds } from "../../support/open-fds.ts";
 import { requireRealPart } from "../../support/real-parts.ts";
-import { Canary, House, openFds } from "./house.ts";
+import { Canary, House } from "./house.ts";
 
 const here = requireRealPart("root", "busybox");
 /** Rounds of each race: enough that each attacker wins some of them on two cores. */

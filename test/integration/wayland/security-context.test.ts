@@ -12,6 +12,7 @@ import { encodeMessage } from "../../../src/protocol/wayland/wire.ts";
 import { pvx } from "../../../src/sys/shim.ts";
 import { type ContextMode, FakeCompositor, type FakeGlobal } from "../../support/fake-compositor.ts";
 import { IDENTITY } from "../../support/memory-session.ts";
+import { openFds } from "../../support/open-fds.ts";
 import { APP_TABLE } from "../../support/wayland-session.ts";
 import { until } from "../../support/wayland-socket.ts";
 
@@ -37,7 +38,6 @@ afterEach(() => {
   rmSync(directory, { recursive: true });
 });
 
-const openFds = (): number => readdirSync("/proc/self/fd").length;
 const path = (): string => `${directory}/compositor`;
 const endpoint = () => ({ pid: 0, path: path(), seqpacket: false });
 function start(globals: FakeGlobal[], mode: ContextMode = "accept"): FakeCompositor {
