@@ -7,8 +7,11 @@ import { type CdiDeviceNode, type CdiEdits, parseCdi } from "./cdi-schema.ts";
 
 /** SPEC.md of the CDI project; a device of the second directory hides one of the first. */
 export const CDI_DIRECTORIES = ["/etc/cdi", "/var/run/cdi"] as const;
-/** Largest file that is read, and most files of one directory: a generated file of 100 GPUs has 200 KB. */
-export const CDI_FILE_MAX = 1024 * 1024;
+/**
+ * Bytes that are read of all files of a provider together, which takes some 100 ms at each look, and most files
+ * of one directory: a generated file of 100 GPUs has 200 KB.
+ */
+export const CDI_BYTES_MAX = 1024 * 1024;
 export const CDI_FILES_MAX = 100;
 
 export interface CdiFile {

@@ -12,7 +12,7 @@ import {
   targetIsNode,
 } from "../policy/device-selector.ts";
 import { decideDevice } from "../policy/drm.ts";
-import { CDI_DIRECTORIES, CDI_FILE_MAX, CDI_FILES_MAX, type CdiFile, readCdi } from "./cdi.ts";
+import { CDI_BYTES_MAX, CDI_DIRECTORIES, CDI_FILES_MAX, type CdiFile, readCdi } from "./cdi.ts";
 import type { CdiDeviceNode } from "./cdi-schema.ts";
 import type { FileStat, ProviderFiles } from "./provider-files.ts";
 import type { SysDevice, Sysfs } from "./sysfs.ts";
@@ -229,6 +229,9 @@ class Finder {
       this.missing.push(`no CDI file ${this.provider.where()} has device ${device}`);
       return [];
     }
+    // Before each is looked for.
+    if (found.nodes.length > NODES_MAX)
+      throw new Error(`Cannot plant ${found.nodes.length} nodes for one link: at most ${NODES_MAX}`);
     if (found.notApplicable.length > 0)
       this.notes.push(`${found.file}: not applicable to a running container: ${found.notApplicable.join(", ")}`);
     return found.nodes.flatMap((node) => this.cdiNode(node, found.file));
@@ -251,6 +254,7 @@ class Finder {
   }
 
   private cdiFiles(): CdiFile[] {
+    let left = CDI_BYTES_MAX;
     return CDI_DIRECTORIES.flatMap((directory, priority) => {
       this.watch.add(directory);
       const names = (this.provider.list(directory) ?? []).filter((name) => name.endsWith(".json"));
@@ -259,7 +263,8 @@ class Finder {
       return names.slice(0, CDI_FILES_MAX).flatMap((name) => {
         const path = `${directory}/${name}`;
         try {
-          const text = this.provider.read(path, CDI_FILE_MAX);
+          const text = this.provider.read(path, left);
+          left -= Buffer.byteLength(text ?? "");
           return text === undefined ? [] : [{ name: path, text, priority }];
         } catch (error) {
           this.notes.push(`CDI file refused: ${(error as Error).message}`);

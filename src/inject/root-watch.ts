@@ -14,8 +14,11 @@ import type { ContainerRoot } from "./root.ts";
 
 /** Directories of one link; a set needs three. */
 const WATCHES_MAX = 16;
-/** Between two readings of the queue: what a container that touches its directory all the time can cost us. */
+/** Between two readings of the queue, and as often the time that it took to act on one: what a container that touches its directory all the time can cost us. */
 const PAUSE_MS = 250;
+const PAUSE_TIMES = 20;
+/** Readings at a time, 16 KiB each: a full queue (fs.inotify.max_queued_events is 16,384 of 32 bytes) and no more than was there. */
+const READINGS_MAX = 64;
 /** IN_ATTRIB | IN_MOVED_FROM | IN_MOVED_TO | IN_CREATE | IN_DELETE | IN_ONLYDIR */
 const MASK = 0x4 | 0x40 | 0x80 | 0x100 | 0x200 | 0x01000000;
 const IN_Q_OVERFLOW = 0x4000;
@@ -60,7 +63,7 @@ class Inotify {
     this.armed = true;
     const fd = pvx.pvx_dup(this.fd);
     if (fd < 0) {
-      this.again();
+      this.again(PAUSE_MS);
       return;
     }
     const socket = { data() {}, error() {}, close: () => this.ready() };
@@ -71,23 +74,26 @@ class Inotify {
   }
 
   private ready(): void {
-    const told = this.read();
-    this.again();
-    for (const listener of told) listener();
+    const started = performance.now();
+    try {
+      for (const listener of this.read()) listener();
+    } finally {
+      this.again(Math.max(PAUSE_MS, PAUSE_TIMES * (performance.now() - started)));
+    }
   }
 
-  private again(): void {
+  private again(pauseMs: number): void {
     setTimeout(() => {
       this.armed = false;
       if (this.listeners.size > 0) this.arm();
-    }, PAUSE_MS).unref();
+    }, pauseMs).unref();
   }
 
-  /** Empties the queue. Events of a watch that nobody has any more tell nobody. */
+  /** Empties the queue, of what was in it. Events of a watch that nobody has any more tell nobody. */
   private read(): Set<Listener> {
     const told = new Set<Listener>();
     const view = new DataView(this.buffer.buffer);
-    for (;;) {
+    for (let i = 0; i < READINGS_MAX; i++) {
       const n = pvx.pvx_read(this.fd, this.buffer.address, this.buffer.length);
       if (n <= 0) return told;
       for (let at = 0; at + HEADER <= n; at += HEADER + view.getUint32(at + 12, true)) {
@@ -98,6 +104,7 @@ class Inotify {
         if ((mask & IN_IGNORED) !== 0) this.listeners.delete(id);
       }
     }
+    return told;
   }
 }
 

@@ -70,6 +70,31 @@ describe.skipIf(!here)("a hostile provider", () => {
     await bsp.sh("rm -r /dev/many");
   }, 60_000);
 
+  test("whose device files are as many and as large as it likes costs milliseconds at each look", async () => {
+    // In 1 MB as many devices, or nodes of the one device that is asked for, as there is room for.
+    await bsp.sh("mkdir -p /etc/cdi");
+    const write = (name: string, devices: object[]) =>
+      Bun.write(
+        bsp.hostPath(`/etc/cdi/${name}`),
+        JSON.stringify({ cdiVersion: "0.6.0", kind: "acme.com/gpu", devices }),
+      );
+    const node = (i: number) => ({ path: `/dev/n${i}` });
+    await write("a.json", [
+      { name: "all", containerEdits: { deviceNodes: Array.from({ length: 4096 }, (_, i) => node(i)) } },
+    ]);
+    const many = Array.from({ length: 4000 }, (_, i) => ({
+      name: `d${i}`,
+      containerEdits: { deviceNodes: Array.from({ length: 10 }, (_, k) => node(k)) },
+    }));
+    for (let i = 0; i < 99; i++) await write(`b${i}.json`, many);
+    const started = performance.now();
+    expect(await refusal({ socket: "cdi:acme.com/gpu=all", target: "/dev/x" })).toBe(
+      "Cannot plant 4096 nodes for one link: at most 256",
+    );
+    expect(performance.now() - started).toBeLessThan(1500);
+    await bsp.sh("rm -r /etc/cdi");
+  }, 60_000);
+
   test("whose file system never answers is left alone after half a second, and heals", async () => {
     await bsp.sh("mkdir -p /dev/stuck");
     const hostile = bsp.start(["hostile", "mute", "/dev/stuck"]);
