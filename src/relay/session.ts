@@ -34,8 +34,10 @@ export class RelaySession implements Session {
   /** The filter has asked for the dial from within a call, which begins when the call is over. */
   private dialAsked = false;
   /** Inside of a filter's call: what it asks for is done when it returns. */
-  private busy = false;
+  busy = false;
   private touched = false;
+  /** Something has changed since `settle` looked: it is to look again before the wakeup ends. */
+  unsettled = true;
   /** fds that the filter was given and has neither sent on nor closed. */
   private lentFds: Set<number> | undefined;
   private finishReason = "";
@@ -92,6 +94,7 @@ export class RelaySession implements Session {
   connectUpstream(): void {
     if (this.connected || this.dialling || this.closed || this.finishing) return;
     this.dialling = true;
+    this.unsettled = true;
     // A filter's callbacks never run inside of its own calls.
     if (this.busy) this.dialAsked = true;
     else this.owner.dial(this);
@@ -141,19 +144,31 @@ export class RelaySession implements Session {
   arrived(from: Side, chunk: Chunk, n: number, fds: readonly number[]): void {
     this.owner.arrived(from === this.downstream);
     if (this.lingerFrom !== 0) this.lingerFrom = this.now();
-    if (this.filter === undefined) {
+    const { filter } = this;
+    if (filter === undefined) {
       this.pass(from.other, chunk, 0, n, fds);
       return;
     }
     if (fds.length > 0) this.lend(fds);
     this.chunk = chunk;
     this.chunkLength = n;
-    this.guard((filter) => {
-      if (from === this.downstream) filter.fromConsumer(chunk.bytes, n, fds);
-      else filter.fromProvider(chunk.bytes, n, fds);
-    });
+    this.show(filter, from === this.downstream, chunk.bytes, n, fds);
     this.chunk = undefined;
     this.flushBoth();
+  }
+
+  /** As `guard`, which all other calls go through; this one is made for every message, and a closure each would cost more than the rest of it. */
+  private show(filter: Filter, fromConsumer: boolean, bytes: Uint8Array, n: number, fds: readonly number[]): void {
+    if (this.over) return;
+    this.busy = true;
+    try {
+      if (fromConsumer) filter.fromConsumer(bytes, n, fds);
+      else filter.fromProvider(bytes, n, fds);
+    } catch (error) {
+      this.filterFailed(error);
+    }
+    this.busy = false;
+    this.dialWanted();
   }
 
   /** The straight path: `sent` of the `n` bytes have left already, the others are queued. */
@@ -207,6 +222,7 @@ export class RelaySession implements Session {
   /** One direction is over: the other one must go on moving bytes, or the session ends (`LINGER_MS`). */
   halfOpen(): void {
     this.lingerFrom = this.now();
+    this.unsettled = true;
   }
 
   private flushBoth(): void {
@@ -269,6 +285,7 @@ export class RelaySession implements Session {
 
   /** Filters may act outside of the relay's own calls (owner tracking across sessions): settle at the end of the wakeup. */
   touch(): void {
+    this.unsettled = true;
     if (this.touched || this.busy || this.closed) return;
     this.touched = true;
     this.owner.plane.reactor.defer(() => {
@@ -282,6 +299,7 @@ export class RelaySession implements Session {
   /** Ends, or goes on, according to what the calls before have left. The last step of every wakeup of a session. */
   settle(): void {
     if (this.closed || this.busy) return;
+    this.unsettled = false;
     const { downstream, upstream, owner } = this;
     if (this.abortReason === undefined) this.flushBoth();
     // A flush may have found a reason.
@@ -379,12 +397,15 @@ export class RelaySession implements Session {
     try {
       call(filter);
     } catch (error) {
-      this.owner.sessionError(error);
-      this.abort("internal error");
-    } finally {
-      this.busy = busy;
+      this.filterFailed(error);
     }
+    this.busy = busy;
     if (!busy) this.dialWanted();
+  }
+
+  private filterFailed(error: unknown): void {
+    this.owner.sessionError(error);
+    this.abort("internal error");
   }
 
   close(reason: string): void {

@@ -72,6 +72,9 @@ export class Side implements Sink, EventHandler {
   private hungUp = false;
   /** Much came last time, so much is looked for at once. */
   private bulk = false;
+  /** What of the queue the link's budget knows of. */
+  private accountedBytes = 0;
+  private accountedFds = 0;
 
   constructor(session: RelaySession, maxFds: number) {
     this.session = session;
@@ -99,10 +102,9 @@ export class Side implements Sink, EventHandler {
       this.session.closeFds(fds);
       return;
     }
-    const { bytes, fdCount } = this.out;
     if (fds.length > 0) this.session.handOver(fds);
     this.out.forward(chunk, start, end, fds);
-    this.account(bytes, fdCount);
+    this.queuedMore();
   }
 
   write(bytes: Uint8Array, fds: readonly number[] = NO_FDS): void {
@@ -110,12 +112,10 @@ export class Side implements Sink, EventHandler {
       this.session.closeFds(fds);
       return;
     }
-    const before = this.out.bytes;
-    const { fdCount } = this.out;
     if (fds.length > 0) this.session.handOver(fds);
     this.out.write(bytes, fds);
-    this.account(before, fdCount);
-    this.session.touch();
+    this.queuedMore();
+    if (!this.session.busy) this.session.touch();
   }
 
   end(): void {
@@ -128,10 +128,19 @@ export class Side implements Sink, EventHandler {
     return this.shut || this.endWanted || this.session.closed;
   }
 
-  private account(bytesBefore: number, fdsBefore: number): void {
+  /** What the session's own filter queues is flushed as soon as its call returns: only what is left then is accounted. */
+  private queuedMore(): void {
     const { out, session } = this;
-    session.owner.queuedChanged(out.bytes - bytesBefore, out.fdCount - fdsBefore);
     if (out.bytes > SESSION_QUEUE_MAX) session.abort(`more than ${SESSION_QUEUE_MAX} bytes wait for one peer`);
+    if (!session.busy) this.account();
+  }
+
+  private account(): void {
+    const { bytes, fdCount } = this.out;
+    if (bytes === this.accountedBytes && fdCount === this.accountedFds) return;
+    this.session.owner.queuedChanged(bytes - this.accountedBytes, fdCount - this.accountedFds);
+    this.accountedBytes = bytes;
+    this.accountedFds = fdCount;
   }
 
   // ---- epoll ----
@@ -244,7 +253,7 @@ export class Side implements Sink, EventHandler {
     }
     if (!straight) {
       session.arrived(this, chunk, n, fds);
-      return false;
+      return !session.unsettled && other.out.empty && this.out.empty;
     }
     const sent = infoView[SENT]!;
     session.pumped(this, chunk, n, Math.max(sent, 0), fds);
@@ -307,7 +316,7 @@ export class Side implements Sink, EventHandler {
     if (!out.empty) {
       const { bytes, fdCount } = out;
       const result = out.flush(this.fd);
-      session.owner.queuedChanged(out.bytes - bytes, out.fdCount - fdCount);
+      this.account();
       session.sent(this, bytes - out.bytes, fdCount - out.fdCount);
       if (typeof result === "object") {
         this.refuseMore(result.errno);
@@ -336,8 +345,8 @@ export class Side implements Sink, EventHandler {
   }
 
   dropQueue(): void {
-    this.session.owner.queuedChanged(-this.out.bytes, -this.out.fdCount);
     this.out.drop();
+    this.account();
   }
 
   /** Closes the socket and what is queued for it. */
