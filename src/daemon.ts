@@ -19,7 +19,7 @@ import { restMediator } from "./mediators/rest/mediator.ts";
 import type { SocketLinkServices } from "./mediators/socket-link.ts";
 import { unixMediator } from "./mediators/unix/mediator.ts";
 import { WaylandMediator } from "./mediators/wayland/mediator.ts";
-import { AuditStream } from "./observe/audit.ts";
+import { AuditStream, askedInShort, auditFields } from "./observe/audit.ts";
 import type { Log } from "./observe/log.ts";
 import { renderMetrics } from "./observe/metrics.ts";
 import { StatusServer } from "./observe/status-server.ts";
@@ -246,10 +246,11 @@ export class Daemon {
         this.controller.recheck(served.key);
         break;
       case "denied": {
-        const { action, rule, asked } = event.record;
+        const { action, rule } = event.record;
+        const asked = askedInShort(event.record.asked);
         const time = new Date().toISOString();
         this.audit.add({ time, link: fields, type, role, action, rule, asked, suppressed: event.suppressed });
-        this.log.log("warn", "audit", `Denied ${action} by ${rule}`, { ...fields, role, ...asked });
+        this.log.log("warn", "audit", `Denied ${action} by ${rule}`, auditFields({ ...fields, role }, asked));
         break;
       }
       case "log":

@@ -14,6 +14,26 @@ export interface AuditEvent {
   readonly suppressed: number;
 }
 
+type Asked = AuditEvent["asked"];
+
+/** Characters of a text that a consumer asked with: a D-Bus path may have 64 KiB, and records are kept. */
+const ASKED_CHARS_MAX = 1024;
+
+/** What was asked, with long texts cut. */
+export function askedInShort(asked: Asked): Asked {
+  const short = (value: Asked[string]) =>
+    typeof value === "string" && value.length > ASKED_CHARS_MAX ? `${value.slice(0, ASKED_CHARS_MAX)}…` : value;
+  return Object.fromEntries(Object.entries(asked).map(([key, value]) => [key, short(value)]));
+}
+
+/** The link's fields and what was asked, in one: the consumer's words never stand under a name of the link's. */
+export function auditFields(link: Readonly<Record<string, string>>, asked: Asked): Asked {
+  const words = Object.entries(asked)
+    .filter(([key, value]) => link[key] !== value)
+    .map(([key, value]) => [Object.hasOwn(link, key) ? `asked_${key}` : key, value]);
+  return { ...link, ...Object.fromEntries(words) };
+}
+
 /** Records kept for late listeners: a screenful of history, not an archive. */
 const HISTORY = 256;
 /** Listeners at once; each is one open answer on the status socket. */
