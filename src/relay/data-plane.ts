@@ -5,7 +5,7 @@ import { Memory } from "../sys/memory.ts";
 import { pvx } from "../sys/shim.ts";
 import { ChunkPool } from "./chunk.ts";
 import type { LinkHandler, LinkIdentity } from "./filter.ts";
-import { FD_RESERVE, SPLICE_PIPE_BYTES, TOTAL_FDS_MAX, TOTAL_QUEUE_MAX } from "./limits.ts";
+import { FD_RESERVE, FDS_PER_LINK, SPLICE_PIPE_BYTES, TOTAL_FDS_MAX, TOTAL_QUEUE_MAX } from "./limits.ts";
 import type { DataPlaneStart, FromDataPlane, ToDataPlane } from "./messages.ts";
 import { Reactor } from "./reactor.ts";
 import { RelayLink } from "./relay-link.ts";
@@ -128,9 +128,16 @@ export class DataPlane {
     this.sessions--;
   }
 
-  /** Two fds a session, and those in the queues: accepting stops before the limit makes other calls fail. */
-  get fdsShort(): boolean {
-    return 2 * this.sessions + this.queuedFds + 2 * this.links.size + this.fdReserve > this.fdLimit;
+  /**
+   * Two fds a session, and those in the queues: accepting stops before the limit makes other calls
+   * fail. The last quarter is shared out: there a link that has its share already waits alone.
+   */
+  fdsShort(sessionsOfLink: number): boolean {
+    const links = this.links.size;
+    const used = 2 * this.sessions + this.queuedFds + FDS_PER_LINK * links + this.fdReserve;
+    const quarter = this.fdLimit >> 2;
+    const share = Math.max(1, Math.floor(quarter / (2 * links)));
+    return used > (sessionsOfLink < share ? this.fdLimit : this.fdLimit - quarter);
   }
 
   queuedChanged(bytes: number, fds: number): void {

@@ -49,6 +49,8 @@ export const ACCEPT_BATCH = 64;
 export const ACCEPT_PAUSE_MS = 100;
 /** fds that accepting leaves free for what is already open (dials, ancillary fds, files); a quarter where the limit is low. */
 export const FD_RESERVE = 256;
+/** fds of a link besides its sessions': its listening socket, a pidfd for each end and each thread that looks there, the provider's inode. */
+export const FDS_PER_LINK = 6;
 /** Largest seqpacket message that can be sent on: senders may have raised theirs. */
 export const SEQPACKET_SEND_BUFFER = 1024 * 1024;
 

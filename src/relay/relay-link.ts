@@ -116,10 +116,8 @@ export class RelayLink {
 
   private accept(): void {
     for (let i = 0; i < ACCEPT_BATCH && !this.paused && !this.closed; i++) {
-      if (this.sessions.size >= LINK_SESSIONS_MAX || this.plane.fdsShort) {
-        this.pauseAccepting(
-          this.plane.fdsShort ? "the daemon is short of fds" : `${LINK_SESSIONS_MAX} sessions are open`,
-        );
+      if (this.sessions.size >= LINK_SESSIONS_MAX || this.fdsShort) {
+        this.pauseAccepting(this.fdsShort ? "the daemon is short of fds" : `${LINK_SESSIONS_MAX} sessions are open`);
         return;
       }
       const fd = pvx.pvx_accept(this.listenFd);
@@ -152,6 +150,10 @@ export class RelayLink {
     }
     this.sessions.add(session);
     session.settle();
+  }
+
+  private get fdsShort(): boolean {
+    return this.plane.fdsShort(this.sessions.size);
   }
 
   private pauseAccepting(reason: string): void {
@@ -352,7 +354,7 @@ export class RelayLink {
     this.count("sessions", -1);
     this.plane.sessionClosed();
     if (reason !== "ended" && !this.closed) this.log("debug", `Session of pid ${session.peer.pid} closed: ${reason}`);
-    if (this.paused && this.sessions.size < LINK_SESSIONS_MAX && !this.plane.fdsShort) this.listenAgain();
+    if (this.paused && this.sessions.size < LINK_SESSIONS_MAX && !this.fdsShort) this.listenAgain();
   }
 
   configure(config: unknown): void {
