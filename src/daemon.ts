@@ -250,7 +250,8 @@ export class Daemon {
         const asked = askedInShort(event.record.asked);
         const time = new Date().toISOString();
         this.audit.add({ time, link: fields, type, role, action, rule, asked, suppressed: event.suppressed });
-        this.log.log("warn", "audit", `Denied ${action} by ${rule}`, auditFields({ ...fields, role }, asked));
+        const level = this.wayland.isRepeated(served.key, action, asked) ? "debug" : "warn";
+        this.log.log(level, "audit", `Denied ${action} by ${rule}`, auditFields({ ...fields, role }, asked));
         break;
       }
       case "log":

@@ -119,8 +119,11 @@ describe.skipIf(!there).each(Object.keys(KINDS))("a %s link", (type) => {
     await control.until("warm", "gone");
     const before = openFds();
 
+    control.lines.length = 0;
     control.graph(entry("one"));
     await control.until("one", "established");
+    // Nothing that would alarm an operator is said on the way.
+    expect(control.lines.filter((line) => line.startsWith("warn"))).toEqual([]);
     await stands(target);
     expect(control.journal.entries()).toHaveLength(1);
     control.graph();

@@ -54,6 +54,8 @@ export class TestPlane {
 
 export class Mediation {
   readonly source = new MemorySource();
+  /** The log: level and message. */
+  readonly lines: string[] = [];
   readonly journal: Journal;
   readonly controller: Controller;
   readonly wayland: WaylandMediator;
@@ -63,7 +65,7 @@ export class Mediation {
 
   constructor(plane: TestPlane, sysfsRoot: string) {
     this.journal = new Journal(this.state, "boot");
-    const log = { log() {} };
+    const log = { log: (level: string, _source: string, text: string) => void this.lines.push(`${level} ${text}`) };
     const changed = (key: string) => this.controller.recheck(key);
     const services = { plane: plane.served, journal: this.journal, log };
     this.wayland = new WaylandMediator({ ...services, directory: this.state, changed });

@@ -41,7 +41,7 @@ import type { Filter, Session } from "../../relay/filter.ts";
 import { SECURITY_CONTEXT_MANAGER } from "./context-handshake.ts";
 import { Flow, type HeldFds, type Judge, type Refusal, type Verdict } from "./flow.ts";
 import { MAX_REGISTRIES, RegistryView } from "./registry-view.ts";
-import { BOUND_REPORT, CONTEXT_OFFERED_REPORT } from "./reports.ts";
+import { BOUND_REPORT, CONTEXT_OFFERED_REPORT, HIDE_ACTION } from "./reports.ts";
 
 /** sync, get_registry, delete_id, global_remove: a header and one u32. */
 const ONE_U32 = 12;
@@ -264,7 +264,7 @@ export class WaylandFilter implements Filter {
       if (hidden.length > 0) {
         this.hiddenTold = true;
         const globals = printable(hidden.join(", "), MAX_LIST_TEXT);
-        session.deny({ action: "wayland.hide", rule: view.rule, asked: { globals, count: hidden.length } });
+        session.deny({ action: HIDE_ACTION, rule: view.rule, asked: { globals, count: hidden.length } });
       }
     }
     if (!this.boundChanged) return;

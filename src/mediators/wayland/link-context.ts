@@ -46,11 +46,19 @@ export class LinkContext {
   private closed = false;
   private pause = RETRY_FIRST_MS;
   private timer: ReturnType<typeof setTimeout> | undefined;
+  private readonly firstAnswer = Promise.withResolvers<void>();
 
   constructor(options: LinkContextOptions) {
     this.options = options;
     this.provider = options.provider;
     this.ask();
+  }
+
+  /** Resolves when the compositor has answered, or could not be reached, for the first time; after `ms` at the latest. */
+  async asked(ms: number): Promise<void> {
+    const late = setTimeout(() => this.firstAnswer.resolve(), ms);
+    await this.firstAnswer.promise;
+    clearTimeout(late);
   }
 
   /** For one configuration of the data plane, to which the fd in it belongs from then on. */
@@ -89,6 +97,7 @@ export class LinkContext {
 
   close(): void {
     this.closed = true;
+    this.firstAnswer.resolve();
     if (this.timer !== undefined) clearTimeout(this.timer);
     if (this.state.kind === "attached") detach(this.state.attachment);
     this.state = { kind: "pending", reason: "the link is gone" };
@@ -116,6 +125,7 @@ export class LinkContext {
     const { provider, identity, directory } = this.options;
     void attachContext(provider, identity, directory).then((outcome) => {
       this.asking = false;
+      this.firstAnswer.resolve();
       if (this.closed) {
         if (outcome.kind === "attached") detach(outcome.attachment);
         return;

@@ -8,10 +8,13 @@ import type { Check, Mediator, Verdict } from "../mediator.ts";
 import { endpointOf, SocketLinkMediator, type SocketLinkServices, type SocketPlanted } from "../socket-link.ts";
 import type { ContextState, WaylandConfig } from "./handler.ts";
 import { LinkContext } from "./link-context.ts";
-import { BOUND_REPORT, type BoundInterfaces, CONTEXT_OFFERED_REPORT } from "./reports.ts";
+import { BOUND_REPORT, type BoundInterfaces, CONTEXT_OFFERED_REPORT, HIDE_ACTION } from "./reports.ts";
 
 /** Stands in what `check` answers: the real state is the planted link's. */
 const UNASKED: ContextState = { state: "pending", reason: "Cannot dial the compositor: it has not been asked yet" };
+
+/** A compositor that is up answers within a millisecond or two. So long a new link is "establishing" before it is "degraded". */
+const FIRST_ANSWER_MS = 500;
 
 export function checkWayland(link: Link, policy: ServicePolicy | undefined): Check<WaylandConfig> {
   const decision = waylandAccess(link, policy);
@@ -23,6 +26,8 @@ export interface WaylandPlanted extends SocketPlanted {
   context: LinkContext;
   /** Interfaces that were bound over the link, each with the highest version. Never more than the policy's tables have. */
   readonly bound: Map<string, number>;
+  /** What the last session said is hidden from it. */
+  hidden: unknown;
 }
 
 export interface WaylandServices extends SocketLinkServices {
@@ -56,11 +61,17 @@ export class WaylandMediator implements Mediator<WaylandConfig, WaylandPlanted> 
     const state = context.forDataPlane();
     try {
       const base = await this.sockets.establish(link, { ...config, context: state }, previous);
-      const planted = { ...base, context, bound: previous?.bound ?? new Map<string, number>() };
+      const planted = {
+        ...base,
+        context,
+        bound: previous?.bound ?? new Map<string, number>(),
+        hidden: previous?.hidden,
+      };
       this.planted.set(link.key, planted);
       if (kept === undefined) previous?.context.close();
       // What was learned while it was being planted.
       if (context.version !== before) this.apply(link.key, context);
+      if (kept === undefined) await context.asked(FIRST_ANSWER_MS);
       return planted;
     } catch (error) {
       if (state.state === "attached") pvx.pvx_close(state.socket);
@@ -97,6 +108,15 @@ export class WaylandMediator implements Mediator<WaylandConfig, WaylandPlanted> 
     if (kind !== BOUND_REPORT || planted === undefined) return;
     for (const [name, version] of record["interfaces"] as BoundInterfaces)
       planted.bound.set(name, Math.max(version, planted.bound.get(name) ?? 0));
+  }
+
+  /** A denial that says of this link what the last one said: each session tells what is hidden from it, and nobody asked for it. */
+  isRepeated(key: string, action: string, asked: Readonly<Record<string, unknown>>): boolean {
+    const planted = this.planted.get(key);
+    if (planted === undefined || action !== HIDE_ACTION) return false;
+    const repeated = planted.hidden === asked["globals"];
+    planted.hidden = asked["globals"];
+    return repeated;
   }
 
   /** `interface vN` of all that was bound over the link since it was made, sorted; undefined: no Wayland link of this key. */

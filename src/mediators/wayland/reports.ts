@@ -7,3 +7,5 @@ export type BoundInterfaces = readonly (readonly [interface_: string, version: n
 
 /** `{}`: a session that was dialled without the identity met a compositor that takes identities. */
 export const CONTEXT_OFFERED_REPORT = "wayland.context-offered";
+/** The audit record of a session's hidden globals. */
+export const HIDE_ACTION = "wayland.hide";

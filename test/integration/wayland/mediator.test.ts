@@ -128,6 +128,19 @@ describe.skipIf(!root)("a link to a compositor that takes identities", () => {
     expect(sessions.map((c) => c.identity?.appId)).toEqual(["app", "app", "app"]);
     expect(changed).toContain(link().key);
   });
+  test("names what is hidden as news once, however many sessions tell it", async () => {
+    start(WITH);
+    const { key } = (await establish()).link;
+    const says = (globals: string, action = "wayland.hide") => mediator.isRepeated(key, action, { globals });
+    expect([says("a v1"), says("a v1"), says("a v1, b v1"), says("a v1, b v1", "wayland.bind")]).toEqual([
+      false,
+      true,
+      false,
+      false,
+    ]);
+    await establish(planted);
+    expect(says("a v1, b v1")).toBe(true);
+  });
   test("serves clients that connected before it was settled", async () => {
     await establish();
     const early = client();
