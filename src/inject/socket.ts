@@ -205,7 +205,14 @@ export function removePlanted(
   journalId: number,
 ): string | undefined {
   try {
-    const removed = root.alive && removeAt(root, path, object, (temporary) => journal.hidden(journalId, temporary));
+    const hide = (temporary: string) => {
+      try {
+        journal.hidden(journalId, temporary);
+      } catch {
+        // A full disk: an object that stays for sure is worse than one that stays if we are killed in this moment.
+      }
+    };
+    const removed = root.alive && removeAt(root, path, object, hide);
     if (removed) journal.removed(journalId);
     return undefined;
   } catch (error) {
