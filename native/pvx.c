@@ -749,12 +749,13 @@ static void hear(struct program *p, i32 ours)
 	p->done = 1;
 }
 
-static void run(struct program *p)
+static void run(void *argument)
 {
+	struct program *p = argument;
 	if (p->first >= 0) {
 		/* A daemon that dies meanwhile leaves nothing behind. Undone by steps that change ids (prctl(2)). */
 		S2(__NR_prctl, 1 /* PR_SET_PDEATHSIG */, 9);
-		p->setup = (i32)own_table(p->first);
+		p->setup = (i32)own_table(p->first); /* shared until here */
 	}
 	for (u32 i = 0; i < p->count && p->setup >= 0; i++) {
 		struct step *s = &p->steps[i];
@@ -774,15 +775,17 @@ static void run(struct program *p)
 	__atomic_store_n(&p->done, 1, __ATOMIC_RELEASE);
 }
 
-static i64 spawn(struct program *p, void *stack_top, i32 *pidfd)
+typedef void main_of_child(void *);
+
+/* A child with our fd table, and with our memory unless `apart`, that runs `fn(p)` and ends. Returns its pid or -errno. */
+static i64 spawn(main_of_child *child, void *p, i32 apart, void *stack_top, i32 *pidfd)
 {
-	/* The fd table is shared until own_table() has parted it. */
-	u64 flags = (p->apart ? 0 : 0x100 /* CLONE_VM */) | 0x400 /* CLONE_FILES */ | 0x1000 /* CLONE_PIDFD */;
+	u64 flags = (apart ? 0 : 0x100 /* CLONE_VM */) | 0x400 /* CLONE_FILES */ | 0x1000 /* CLONE_PIDFD */;
 #if defined(__x86_64__)
 	register i64 r10 __asm__("r10") = 0;
 	register i64 r8 __asm__("r8") = 0;
 	register void *arg __asm__("r12") = p;
-	register void (*fn)(struct program *) __asm__("r13") = run;
+	register main_of_child *fn __asm__("r13") = child;
 	i64 ret;
 	__asm__ volatile("syscall\n\t"
 			 "test %%rax, %%rax\n\t"
@@ -807,7 +810,7 @@ static i64 spawn(struct program *p, void *stack_top, i32 *pidfd)
 	register i64 x3 __asm__("x3") = 0;
 	register i64 x4 __asm__("x4") = 0;
 	register void *arg __asm__("x19") = p;
-	register void (*fn)(struct program *) __asm__("x20") = run;
+	register main_of_child *fn __asm__("x20") = child;
 	__asm__ volatile("svc 0\n\t"
 			 "cbnz x0, 1f\n\t"
 			 "mov x29, xzr\n\t"
@@ -912,7 +915,7 @@ API i64 pvx_guarded(struct step *steps, u32 count, void *stack, u32 stack_size, 
 	}
 	void *top = (void *)(((u64)stack + stack_size) & ~15ull);
 	S4(__NR_rt_sigprocmask, 2, &all, &old, 8);
-	r = spawn(p, top, &pidfd);
+	r = spawn(run, p, p->apart, top, &pidfd);
 	S4(__NR_rt_sigprocmask, 2, &old, 0, 8);
 	ended = r < 0 ? 0 : reap(pidfd, timeout_ms);
 	if (ended == -E_TIMEDOUT) {
@@ -941,4 +944,102 @@ API i64 pvx_guarded(struct step *steps, u32 count, void *stack, u32 stack_size, 
 		return r;
 	io[0] = p->failed;
 	return p->failed >= 0 ? steps[p->failed].result : 0;
+}
+
+/* ---- closing what may wait -----------------------------------------------
+ * close(2) can wait for as long as somebody else likes: for a FUSE server's answer to
+ * FUSE_FLUSH (beyond SIGKILL), for the last bytes of a TCP connection with SO_LINGER, and
+ * for the latter also when it lies unread in the queue of a socket that is closed. Whoever
+ * may send us fds could so stop the thread that serves everybody.
+ *
+ * So such closes are a child's, which shares our fd table and memory and does nothing else.
+ * No thread: one that waits beyond SIGKILL would keep the daemon from ending.
+ */
+
+enum { CLOSER_FDS = 256, SHUT_RDWR_ = 2, FIONREAD_ = 0x541b, FUTEX_WAIT_PRIVATE_ = 128, FUTEX_WAKE_PRIVATE_ = 129 };
+
+struct closer {
+	u32 given, closed; /* running counts: by the caller, by the child */
+	i32 parent;        /* its pid: a child that comes too late for the parent's end must not stay */
+	i32 fds[CLOSER_FDS]; /* -1: end */
+};
+
+static void close_all(void *argument)
+{
+	struct closer *c = argument;
+	S2(__NR_prctl, 1 /* PR_SET_PDEATHSIG */, 9);
+	S2(__NR_prctl, 15 /* PR_SET_NAME */, "pvx-closer");
+	if (S0(__NR_getppid) != c->parent)
+		return;
+	for (;;) {
+		u32 at = c->closed;
+		if (__atomic_load_n(&c->given, __ATOMIC_ACQUIRE) == at) {
+			S4(__NR_futex, &c->given, FUTEX_WAIT_PRIVATE_, at, 0);
+			continue;
+		}
+		i32 fd = c->fds[at % CLOSER_FDS];
+		if (fd >= 0)
+			S1(__NR_close, fd);
+		__atomic_store_n(&c->closed, at + 1, __ATOMIC_RELEASE);
+		if (fd < 0)
+			return;
+	}
+}
+
+/* `c` is zeroed; it and the stack must stay until pvx_closer_ended. Returns the child's pid or -errno. */
+API i32 pvx_closer_start(struct closer *c, void *stack, u32 stack_size)
+{
+	i32 pidfd;
+	u64 all = ~0ull, old = 0;
+	c->parent = (i32)S0(__NR_getpid);
+	S4(__NR_rt_sigprocmask, 2, &all, &old, 8);
+	i64 r = spawn(close_all, c, 0, (void *)(((u64)stack + stack_size) & ~15ull), &pidfd);
+	S4(__NR_rt_sigprocmask, 2, &old, 0, 8);
+	if (r >= 0)
+		S1(__NR_close, pidfd); /* its pid stays its own until it is waited for, and none but us does */
+	return (i32)r;
+}
+
+/* 1 when the child has ended, or was waited for already; else 0. */
+API i32 pvx_closer_ended(i32 pid)
+{
+	return S4(__NR_wait4, pid, 0, 1 | 0x40000000 /* WNOHANG | __WALL */, 0) != 0;
+}
+
+/* 1: the child will close `fd` (-1: it will end); 0: there is no room now. */
+API i32 pvx_closer_give(struct closer *c, i32 fd)
+{
+	u32 at = c->given;
+	if (at - __atomic_load_n(&c->closed, __ATOMIC_ACQUIRE) == CLOSER_FDS)
+		return 0;
+	c->fds[at % CLOSER_FDS] = fd;
+	__atomic_store_n(&c->given, at + 1, __ATOMIC_RELEASE);
+	return 1;
+}
+
+/* To be called after some were given. */
+API i32 pvx_closer_wake(struct closer *c) { return (i32)S3(__NR_futex, &c->given, FUTEX_WAKE_PRIVATE_, 1); }
+
+/*
+ * Closes an fd that somebody sent us when that can't wait, and returns 1; else 0. What can't: memory that is shared
+ * and pipes, told by questions that no file system is asked (fstat(2) and fstatfs(2) a FUSE server may leave open).
+ */
+API i32 pvx_close_sent(i32 fd)
+{
+	enum { F_GET_SEALS_ = 1034, F_GETPIPE_SZ_ = 1032 };
+	if (S2(__NR_fcntl, fd, F_GET_SEALS_) < 0 && S2(__NR_fcntl, fd, F_GETPIPE_SZ_) < 0)
+		return 0;
+	S1(__NR_close, fd);
+	return 1;
+}
+
+/* Ends a connected stream socket in both directions. Closes it and returns 1 when nothing unread, which may hold fds, is left in it; else 0. */
+API i32 pvx_close_stream(i32 fd)
+{
+	i32 unread = 0;
+	S2(__NR_shutdown, fd, SHUT_RDWR_); /* from here on nothing is added */
+	if (S3(__NR_ioctl, fd, FIONREAD_, &unread) < 0 || unread != 0)
+		return 0;
+	S1(__NR_close, fd);
+	return 1;
 }

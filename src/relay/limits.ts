@@ -43,6 +43,8 @@ export const TOTAL_FDS_MAX = 8192;
 export const FDS_PER_MESSAGE_MAX = 253;
 /** Sessions of one link, so that one consumer can't use up the daemon's fds (two each, and one more while dialling). */
 export const LINK_SESSIONS_MAX = 4096;
+/** How often it is looked at whether fds that are being closed have been. */
+export const CLOSER_LOOK_MS = 10;
 /** Accepts a wakeup: enough to drain a burst, few enough that others get their turn. */
 export const ACCEPT_BATCH = 64;
 /** After EMFILE or ENFILE: when to look again. Closing sessions resumes earlier. */

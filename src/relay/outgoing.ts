@@ -77,11 +77,14 @@ export class Outgoing {
   /** Message boundaries are kept: one segment, one message. */
   private readonly packets: boolean;
   private readonly maxFds: number;
+  /** Closes an fd of ours that somebody sent us. */
+  private readonly discard: (fd: number) => void;
 
-  constructor(pool: ChunkPool, packets: boolean, maxFds: number) {
+  constructor(pool: ChunkPool, packets: boolean, maxFds: number, discard: (fd: number) => void = pvx.pvx_close) {
     this.pool = pool;
     this.packets = packets;
     this.maxFds = maxFds;
+    this.discard = discard;
   }
 
   get empty(): boolean {
@@ -118,7 +121,7 @@ export class Outgoing {
     const own = fds === undefined || fds.length === 0 ? NO_FDS : [...fds];
     // More than fits is a fault of the caller; the fds are ours already.
     if (!this.fits(end - start, own.length)) {
-      for (const fd of own) pvx.pvx_close(fd);
+      for (const fd of own) this.discard(fd);
       throw new RangeError(`Cannot send ${own.length} fds with ${end - start} bytes`);
     }
     chunk.refs++;
@@ -180,7 +183,7 @@ export class Outgoing {
 
   private sentFds(segment: Segment, n: number): void {
     if (n === 0) return;
-    for (let i = 0; i < n; i++) pvx.pvx_close(segment.fds[i]!);
+    for (let i = 0; i < n; i++) this.discard(segment.fds[i]!);
     segment.fds.splice(0, n);
     this.fdCount -= n;
   }
@@ -260,7 +263,7 @@ export class Outgoing {
   drop(): void {
     for (let i = this.head; i < this.segments.length; i++) {
       const segment = this.segments[i]!;
-      for (const fd of segment.fds) pvx.pvx_close(fd);
+      for (const fd of segment.fds) this.discard(fd);
       this.pool.release(segment.chunk);
     }
     this.clear();

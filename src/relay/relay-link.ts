@@ -8,6 +8,7 @@ import { EAGAIN, ECONNABORTED, EINTR, EPROTO, errnoName } from "../sys/errno.ts"
 import { EPOLLET, EPOLLIN, SO_SNDBUFFORCE } from "../sys/flags.ts";
 import { pvx } from "../sys/shim.ts";
 import { peerCredentials } from "../sys/unix-socket.ts";
+import { Closer } from "./closer.ts";
 import { COLUMN, type Counter, ROW } from "./counters.ts";
 import type { DataPlane } from "./data-plane.ts";
 import type { AuditRecord, Dial, LinkHandler, LinkIdentity } from "./filter.ts";
@@ -70,6 +71,8 @@ export class RelayLink {
     if (!this.overBudget) this.unpark();
   });
   private reachable: boolean | undefined;
+  /** What waits to be closed counts as queued: a link whose closes hang is not read any more. */
+  private readonly closer: Closer;
   private readonly records = new RateLimit(RECORD_BURST, RECORDS_PER_SECOND);
   private readonly reports = new RateLimit(REPORT_BURST, REPORTS_PER_SECOND);
   private suppressed = 0;
@@ -92,6 +95,11 @@ export class RelayLink {
     this.packets = packets;
     this.exact = handler.exactFdPosition ? 1 : 0;
     this.listenFd = listenFd;
+    this.closer = new Closer(plane.reactor, (fds) => {
+      // The slot's counters may be another link's by then.
+      if (this.closed) plane.queuedChanged(0, fds);
+      else this.queuedChanged(0, fds);
+    });
     plane.counters.fill(0, this.row, this.row + ROW);
     plane.reactor.add(listenFd, { onEvents: () => this.accept() }, EPOLLIN);
   }
@@ -141,8 +149,7 @@ export class RelayLink {
       session = new RelaySession(this, fd, peerCredentials(fd));
     } catch (error) {
       // It did not begin, so nobody else owns the socket.
-      this.plane.reactor.forget(fd);
-      pvx.pvx_close(fd);
+      this.hangUp(fd, this.packets);
       this.sessionError(error);
       this.count("sessions", -1);
       this.plane.sessionClosed();
@@ -178,8 +185,7 @@ export class RelayLink {
       before = this.accepted;
       this.accept();
     }
-    this.plane.reactor.forget(this.listenFd);
-    pvx.pvx_close(this.listenFd);
+    this.hangUp(this.listenFd, true);
     this.listenFd = listenFd;
     this.packets = packets;
     this.paused = false;
@@ -252,6 +258,16 @@ export class RelayLink {
   giveUp(session: RelaySession): void {
     this.unhold(session);
     session.dialFailed(`the provider could not be reached within ${HOLD_MS} ms: ${this.lastError}`);
+  }
+
+  // ---- closing what the peers have a hand in ----
+
+  /** Closes an fd that a peer sent. */
+  readonly discard = (fd: number): void => this.closer.discard(fd);
+
+  /** Closes a socket whose other end is a peer's. `packets`: also for a listening one. */
+  hangUp(fd: number, packets: boolean): void {
+    this.closer.hangUp(fd, packets);
   }
 
   // ---- budgets ----
@@ -373,10 +389,10 @@ export class RelayLink {
 
   close(): void {
     this.closed = true;
-    this.plane.reactor.forget(this.listenFd);
-    pvx.pvx_close(this.listenFd);
+    this.hangUp(this.listenFd, true);
     for (const timer of [this.redial, this.resume, this.lookAgain]) this.plane.reactor.timers.cancel(timer);
     for (const session of [...this.sessions]) session.close("the link was removed");
     this.ofHandler((handler) => handler.close());
+    this.closer.end();
   }
 }

@@ -7,7 +7,6 @@
  * both sockets, every fd in the queues and every fd that the filter still holds,
  * each exactly once.
  */
-import { pvx } from "../sys/shim.ts";
 import type { Chunk } from "./chunk.ts";
 import type { AuditRecord, Filter, LinkIdentity, PeerCredentials, Session } from "./filter.ts";
 import { FINISH_MS, LINGER_MS } from "./limits.ts";
@@ -110,7 +109,7 @@ export class RelaySession implements Session {
   dialled(fd: number): void {
     this.dialling = false;
     if (this.over) {
-      pvx.pvx_close(fd);
+      this.owner.hangUp(fd, this.packets);
       return;
     }
     this.connected = true;
@@ -266,7 +265,7 @@ export class RelaySession implements Session {
   }
   closeFds(fds: readonly number[]): void {
     this.handOver(fds);
-    for (const fd of fds) pvx.pvx_close(fd);
+    for (const fd of fds) this.owner.discard(fd);
   }
   log(level: "debug" | "info" | "warn", message: string): void {
     this.owner.log(level, message);

@@ -16,6 +16,7 @@ import {
   MSG_TRUNC,
   SHUT_RD,
   SHUT_WR,
+  SO_OOBINLINE,
 } from "../sys/flags.ts";
 import { Memory } from "../sys/memory.ts";
 import { pvx } from "../sys/shim.ts";
@@ -78,7 +79,8 @@ export class Side implements Sink, EventHandler {
 
   constructor(session: RelaySession, maxFds: number) {
     this.session = session;
-    this.out = new Outgoing(session.owner.plane.chunks, session.packets, maxFds);
+    const { owner } = session;
+    this.out = new Outgoing(owner.plane.chunks, session.packets, maxFds, owner.discard);
   }
 
   get queued(): number {
@@ -148,6 +150,8 @@ export class Side implements Sink, EventHandler {
   /** Registers with the reactor. Throws SysError. */
   attach(fd: number): void {
     this.fd = fd;
+    // An urgent byte (MSG_OOB) is one like any other: not inline, a peek steps over it and epoll tells of it for ever.
+    pvx.pvx_setsockopt_int(fd, SO_OOBINLINE, 1);
     this.mask = this.wanted();
     this.session.owner.plane.reactor.add(fd, this, this.mask >>> 0);
   }
@@ -353,8 +357,7 @@ export class Side implements Sink, EventHandler {
   close(): void {
     this.dropQueue();
     if (this.fd < 0) return;
-    this.session.owner.plane.reactor.forget(this.fd);
-    pvx.pvx_close(this.fd);
+    this.session.owner.hangUp(this.fd, this.session.packets);
     this.fd = -1;
   }
 }

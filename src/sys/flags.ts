@@ -51,6 +51,7 @@ export const SOCK_SEQPACKET = 5;
 export const SO_TYPE = 3;
 export const SO_ERROR = 4;
 export const SO_PASSCRED = 16;
+export const SO_OOBINLINE = 10;
 export const SO_SNDBUFFORCE = 32;
 export const SHUT_RD = 0;
 export const SHUT_WR = 1;

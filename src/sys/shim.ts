@@ -92,6 +92,12 @@ function open() {
       pvx_raise_nofile: { args: [i64, ptr], returns: i32 },
       pvx_inline: { args: [ptr, u32, ptr], returns: i64 },
       pvx_reap: { args: [i32], returns: i32 },
+      pvx_closer_start: { args: [ptr, ptr, u32], returns: i32 },
+      pvx_closer_ended: { args: [i32], returns: i32 },
+      pvx_closer_give: { args: [ptr, i32], returns: i32 },
+      pvx_closer_wake: { args: [ptr], returns: i32 },
+      pvx_close_sent: { args: [i32], returns: i32 },
+      pvx_close_stream: { args: [i32], returns: i32 },
       pvx_guarded: { args: [ptr, u32, ptr, u32, i32, ptr], returns: i64 },
     }).symbols;
   } finally {

@@ -1,0 +1,132 @@
+/**
+ * Closes what the peers of one link have a hand in: fds that they sent, and sockets of ours
+ * with something of theirs unread. Such a close(2) can wait for as long as a container likes
+ * (native/pvx.c), so a child does it, made when the first is needed, one for each link: who
+ * hangs it waits alone, its fds counted against its own link's budget.
+ *
+ * Ownership: every fd given here is closed once, by whom is nobody else's matter. The
+ * memory shared with a child is kept until the child has ended.
+ */
+import { Memory } from "../sys/memory.ts";
+import { pvx } from "../sys/shim.ts";
+import { CLOSER_LOOK_MS } from "./limits.ts";
+import type { Reactor } from "./reactor.ts";
+import { Timer } from "./timers.ts";
+
+/** struct closer of native/pvx.c: two counts, a pid, 256 fds. */
+const SHARED_BYTES = 4 * (3 + 256);
+const CLOSED = 1;
+/** The child calls nothing but the kernel. */
+const STACK_BYTES = 8 * 1024;
+/** Tells the child to end. */
+const END = -1;
+
+interface Child {
+  readonly shared: Memory;
+  readonly view: Uint32Array;
+  readonly stack: Memory;
+  readonly pid: number;
+  /** How many it was given. */
+  given: number;
+}
+/** Children that were told to end: they may still use their memory. */
+const leaving = new Set<Child>();
+
+export class Closer {
+  private readonly reactor: Reactor;
+  /** Told of each change in the number of fds that wait. */
+  private readonly changed: (fds: number) => void;
+  private child: Child | undefined;
+  /** False once no child could be made (user-mode emulators, a limit on processes): closed in place then. */
+  private possible = true;
+  /** What the child has no room for yet. */
+  private readonly backlog: number[] = [];
+  /** Given to the child or in the backlog, and not yet seen to be closed. */
+  private waiting = 0;
+  private ending = false;
+  private readonly look = new Timer(() => this.refresh());
+
+  constructor(reactor: Reactor, changed: (fds: number) => void) {
+    this.reactor = reactor;
+    this.changed = changed;
+  }
+
+  /** Closes an fd that a peer sent. */
+  discard(fd: number): void {
+    if (pvx.pvx_close_sent(fd) === 0) this.give(fd);
+  }
+
+  /** Closes a socket and takes it out of the reactor. `whole`: also one of which can't be told whether it holds fds. */
+  hangUp(fd: number, whole: boolean): void {
+    this.reactor.forget(fd);
+    if (!whole && pvx.pvx_close_stream(fd) === 1) return;
+    // It stays open for a while: without this its events would wake the loop until then.
+    this.reactor.remove(fd);
+    this.give(fd);
+  }
+
+  /** Nothing more is given; the child ends when all is closed. */
+  end(): void {
+    this.ending = true;
+    this.refresh();
+  }
+
+  private give(fd: number): void {
+    this.child ??= this.start();
+    if (this.child === undefined) {
+      pvx.pvx_close(fd);
+      return;
+    }
+    this.waiting++;
+    this.changed(1);
+    this.backlog.push(fd);
+    // All of one wakeup together: the child is woken once.
+    if (this.backlog.length === 1) this.reactor.defer(() => this.refresh());
+  }
+
+  private start(): Child | undefined {
+    reap();
+    if (!this.possible) return undefined;
+    const shared = new Memory(SHARED_BYTES);
+    const stack = new Memory(STACK_BYTES);
+    const pid = pvx.pvx_closer_start(shared.address, stack.address, STACK_BYTES);
+    this.possible = pid >= 0;
+    if (pid < 0) return undefined;
+    return { shared, view: new Uint32Array(shared.buffer), stack, pid, given: 0 };
+  }
+
+  /** Hands over what there is room for and counts what has been closed. */
+  private refresh(): void {
+    const { child, backlog } = this;
+    if (child === undefined) return;
+    let n = 0;
+    while (n < backlog.length && pvx.pvx_closer_give(child.shared.address, backlog[n]!) === 1) n++;
+    if (n > 0) {
+      backlog.splice(0, n);
+      pvx.pvx_closer_wake(child.shared.address);
+    }
+    child.given += n;
+    const left = ((child.given - Atomics.load(child.view, CLOSED)) >>> 0) + backlog.length;
+    const closed = this.waiting - left;
+    this.waiting = left;
+    if (closed > 0) this.changed(-closed);
+    if (this.waiting > 0) this.reactor.timers.arm(this.look, this.reactor.now + CLOSER_LOOK_MS);
+    else {
+      this.reactor.timers.cancel(this.look);
+      if (this.ending) this.dismiss(child);
+    }
+  }
+
+  private dismiss(child: Child): void {
+    pvx.pvx_closer_give(child.shared.address, END);
+    pvx.pvx_closer_wake(child.shared.address);
+    this.child = undefined;
+    leaving.add(child);
+    reap();
+  }
+}
+
+/** Collects children that have ended. */
+function reap(): void {
+  for (const child of leaving) if (pvx.pvx_closer_ended(child.pid) === 1) leaving.delete(child);
+}
