@@ -29,7 +29,7 @@ import {
   statOf,
   statOpened,
 } from "./object-id.ts";
-import { type ContainerRoot, isErrno } from "./root.ts";
+import { type ContainerRoot, isErrno, isOurShortage } from "./root.ts";
 import { enterDirectory, settle, splitPath, standsAt, temporaryName, unlinkIfSame, whatStands } from "./settle.ts";
 import { removePlanted } from "./socket.ts";
 
@@ -277,6 +277,7 @@ export function verifyNode(root: ContainerRoot, planted: PlantedNode): NodeVerdi
     if (standsAt(root, path, planted)) return { state: "ok" };
     return { state: "drifted", reason: `${path} in ${root.who} is no longer the device that was planted` };
   } catch (error) {
+    if (isOurShortage(error)) return { state: "ok" };
     return { state: "drifted", reason: `Cannot look at ${path} in ${root.who}: ${(error as Error).message}` };
   }
 }

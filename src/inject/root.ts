@@ -276,3 +276,10 @@ function hasOpenat2(): boolean {
 }
 
 export const isErrno = (error: unknown, errno: number): boolean => error instanceof SysError && error.errno === errno;
+
+/**
+ * True when we could not look for want of something of our own (fds, memory, processes): that
+ * tells nothing of the container. Whoever takes all fds must not take others' links with them.
+ */
+export const isOurShortage = (error: unknown): boolean =>
+  error instanceof Error && /: (EMFILE|ENFILE|ENOMEM|EAGAIN)$/.test(error.message);

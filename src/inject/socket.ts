@@ -22,7 +22,7 @@ import {
   statOpened,
 } from "./object-id.ts";
 import type { ContainerRoot } from "./root.ts";
-import { isErrno } from "./root.ts";
+import { isErrno, isOurShortage } from "./root.ts";
 import { NotSettled, removeAt, settle, splitPath, standsAt } from "./settle.ts";
 
 /** Connections that wait to be accepted: one reactor turn's worth under load; the kernel caps it at net.core.somaxconn. */
@@ -181,6 +181,7 @@ export function verifySocket(root: ContainerRoot, planted: PlantedSocket): Socke
     if (standsAt(root, path, planted)) return { state: "ok" };
     return { state: "drifted", reason: `${path} in ${root.who} is no longer the socket that was planted` };
   } catch (error) {
+    if (isOurShortage(error)) return { state: "ok" };
     return { state: "drifted", reason: `Cannot look at ${path} in ${root.who}: ${wordsOf(error)}` };
   }
 }

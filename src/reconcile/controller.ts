@@ -172,9 +172,10 @@ export class Controller {
   private onGraph(graph: Graph): void {
     if (this.stopped) return;
     if (graph !== this.graph) {
+      // First: what throws here (no fd left) has the same graph looked at again at the next answer.
+      this.peers.setGraph(pairsOf(graph.links));
       this.graph = graph;
       this.logSkipped(graph.skipped);
-      this.peers.setGraph(pairsOf(graph.links));
       this.look(true);
     } else {
       this.peers.refresh();

@@ -13,7 +13,7 @@ import { Sysfs } from "../../devices/sysfs.ts";
 import type { Link } from "../../graph/link.ts";
 import { type PlantedNode, removeNode, verifyNode } from "../../inject/devnode.ts";
 import type { Journal } from "../../inject/journal.ts";
-import { ContainerRoot } from "../../inject/root.ts";
+import { ContainerRoot, isOurShortage } from "../../inject/root.ts";
 import { RootWatch } from "../../inject/root-watch.ts";
 import type { Log } from "../../observe/log.ts";
 import { type DeviceGrant, decideDeviceLink } from "../../policy/drm.ts";
@@ -133,6 +133,7 @@ export class DeviceMediator implements Mediator<DeviceConfig, DevicePlanted> {
     try {
       found = this.find(source, link, planted.config);
     } catch (error) {
+      if (isOurShortage(error)) return { state: "degraded", reason: (error as Error).message };
       return { state: "drifted", reason: (error as Error).message };
     }
     planted.watch.follow(found.watch);

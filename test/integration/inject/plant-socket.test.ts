@@ -2,6 +2,7 @@ import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { lstatSync, mkdirSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { plantNode, verifyNode } from "../../../src/inject/devnode.ts";
 import { Journal } from "../../../src/inject/journal.ts";
 import { ContainerRoot } from "../../../src/inject/root.ts";
 import { plantSocket, removeSocket, verifySocket } from "../../../src/inject/socket.ts";
@@ -9,6 +10,7 @@ import { pvx } from "../../../src/sys/shim.ts";
 import { USERNS_BASE } from "../../support/containers.ts";
 import { openFds } from "../../support/open-fds.ts";
 import { requireRealPart } from "../../support/real-parts.ts";
+import { withoutFds } from "../../support/without-fds.ts";
 import { House } from "./house.ts";
 
 const here = requireRealPart("root", "busybox");
@@ -210,5 +212,23 @@ describe.skipIf(!here)("planting on the host", () => {
     writeFileSync(`${directory}/f/file`, "mine");
     expect(() => plant(`${directory}/f/file`)).toThrow("a regular file stands there");
     expect(readFileSync(`${directory}/f/file`, "utf8")).toBe("mine");
+  });
+});
+
+describe.skipIf(!here)("a daemon that is out of fds", () => {
+  test("does not take what it can't look at for gone", async () => {
+    const house = await House.build({ name: "app" });
+    const planted = house.plant("/run/a.sock");
+    const node = plantNode({
+      root: house.root,
+      journal: house.journal,
+      target: "/dev/n",
+      spec: { major: 1, minor: 3, mode: 0o666, uid: 0, gid: 0 },
+    });
+    const seen = withoutFds(() => [verifySocket(house.root, planted), verifyNode(house.root, node)]);
+    expect(seen).toEqual([{ state: "ok" }, { state: "ok" }]);
+    await house.container.sh("rm /run/a.sock");
+    expect(verifySocket(house.root, planted).state).toBe("drifted");
+    await house.down();
   });
 });

@@ -4,6 +4,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { lookupService } from "../../../src/policy/merge.ts";
 import { PolicyDir } from "../../../src/policy-source/policy-dir.ts";
+import { withoutFds } from "../../support/without-fds.ts";
 
 let directory: string;
 let dir: PolicyDir;
@@ -64,6 +65,27 @@ describe("a policy directory", () => {
     expect(kind("c", policy)).toBe("refused");
     expect(policy.errors).toEqual([`${directory}: readdir: ENOTDIR`]);
   });
+  test("that can't be read for want of fds stays as it was, and is read again when there are some", async () => {
+    write("a.json", { a: UNIX });
+    dir.load();
+    let told = 0;
+    dir.onChange(() => {
+      told++;
+      dir.load();
+    });
+    write("b.json", { b: UNIX });
+    const policy = withoutFds(() => dir.load());
+    expect(kind("a", policy)).toBe("policy");
+    expect(kind("c", policy)).toBe("defaults");
+    expect(policy.errors).toEqual([`Cannot read ${directory} now (EMFILE): the policy from before stays in force`]);
+    const end = performance.now() + 8_000;
+    while (told === 0 && performance.now() < end) await Bun.sleep(20);
+    expect(kind("b")).toBe("policy");
+    // Then it is quiet.
+    const before = told;
+    await Bun.sleep(2_500);
+    expect(told).toBe(before);
+  }, 20_000);
   test("with bytes that are no UTF-8, or with more than a megabyte, is broken", () => {
     writeFileSync(join(directory, "a.json"), new Uint8Array([0x7b, 0xff]));
     writeFileSync(join(directory, "b.json"), new Uint8Array(1024 * 1024 + 1).fill(0x20));

@@ -61,6 +61,21 @@ describe("the controller", () => {
     expect(logged).toEqual(["info reconcile: Link established"]);
   });
 
+  test("acts on a graph later that it could not act on at once", async () => {
+    source.setEntries([LINK()]);
+    const { nowTicks } = watch;
+    watch.nowTicks = () => {
+      throw new Error("open: EMFILE");
+    };
+    start();
+    await clock.advance(0);
+    expect(states()).toEqual([]);
+    expect(logged).toEqual([expect.stringContaining("Cannot act on the graph: Error: open: EMFILE")]);
+    watch.nowTicks = nowTicks;
+    await clock.advance(5000);
+    expect(states()).toEqual(["app/raw established"]);
+  });
+
   test("shows a link as establishing while it is being planted", async () => {
     const gate = Promise.withResolvers<void>();
     unix.gate = () => gate.promise;
