@@ -18,16 +18,20 @@ TEST_NATIVE := build/test/container build/test/peer
 NPM := node_modules/.installed
 DEBIAN := $(patsubst %,build/stamps/debian-%,build test cross demo bench)
 
+VERSION := $(shell sed -nE 's/^ *"version": "([^"]+)",?/\1/p' package.json)
+MACHINES := x86_64 aarch64
+DISTS := $(MACHINES:%=dist/pv-xconnect-$(VERSION)-%.tar.xz) $(MACHINES:%=dist/addon-pv-xconnect-$(VERSION)-%.cpio.xz4)
+
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .SECONDARY:
 # Two jobs at once would install Debian packages at once.
 .NOTPARALLEL:
-.PHONY: help setup build check format lint unit test test-vkms demo bench cross install clean distclean
+.PHONY: help setup build check format lint unit test test-vkms demo bench cross install install-systemd dist clean distclean
 
 help: ## this list
 	@echo 'pv-xconnect: make TARGET'; echo
-	@sed -nE 's/^([a-z-]+):.*## (.*)/  \1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 14
+	@sed -nE 's/^([a-z-]+):.*## (.*)/  \1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 18
 	@echo; echo 'Fresh machine with Node/npm and make: everything else is installed by the targets.'
 
 setup: $(NPM) $(DEBIAN) $(BUN_x64) $(BUN_arm64) build/toolchain/koffi-linux-x64/package.json build/toolchain/koffi-linux-arm64/package.json ## toolchain, npm and Debian packages, and nothing else
@@ -61,11 +65,27 @@ bench: build native $(BENCH_NATIVE) build/stamps/debian-bench ## direct, pv-xcon
 
 cross: dist/pv-xconnect-x86_64 dist/pv-xconnect-aarch64 ## binaries for x86_64 and aarch64 (glibc) in dist/
 
-install: build ## into $(DESTDIR)/usr/bin
-	install -D -m 755 build/pv-xconnect $(DESTDIR)/usr/bin/pv-xconnect
+# What is installed: this machine's binary, unless dist and addon say otherwise. Never with -s: stripping destroys it.
+BINARY := build/pv-xconnect
+DOC := $(DESTDIR)/usr/share/doc/pv-xconnect
+install: $(BINARY) ## binary, documents and examples into $(DESTDIR)/usr, and an empty policy directory
+	install -D -m 755 $(BINARY) $(DESTDIR)/usr/bin/pv-xconnect
+	install -d -m 755 $(DESTDIR)/etc/pv-xconnect/policy.d $(DOC)/docs/adr $(DOC)/examples/policy.d
+	install -m 644 README.md SECURITY.md CHANGELOG.md LICENSE $(DOC)
+	install -m 644 docs/*.md docs/*.svg $(DOC)/docs
+	install -m 644 docs/adr/*.md $(DOC)/docs/adr
+	install -D -m 644 packaging/README.md $(DOC)/packaging/README.md
+	install -m 644 packaging/examples/graph.json $(DOC)/examples
+	install -m 644 packaging/examples/policy.d/*.json $(DOC)/examples/policy.d
+
+install-systemd: install ## that, and the unit for hosts without Pantavisor
+	install -D -m 644 packaging/systemd/pv-xconnect.service $(DESTDIR)/usr/lib/systemd/system/pv-xconnect.service
+
+dist: $(DISTS) ## dist/pv-xconnect-VERSION-ARCH.tar.xz, addons for Pantavisor, and SHA256SUMS
+	cd dist && sha256sum $(notdir $(DISTS)) >SHA256SUMS
 
 clean: ## everything built here but the toolchain
-	rm -rf dist build/native build/test build/bench build/cross build/stamps build/pv-xconnect
+	rm -rf dist build/native build/test build/bench build/cross build/stage build/stamps build/pv-xconnect
 
 distclean: clean ## that, the toolchain and the npm packages
 	rm -rf build node_modules
@@ -147,3 +167,20 @@ dist/pv-xconnect-x86_64: $(BUILD_INPUTS) build/native/x64/libpvx.so build/native
 
 dist/pv-xconnect-aarch64: $(BUILD_INPUTS) build/native/arm64/libpvx.so build/native/arm64/koffi.addon $(NPM) | $(BUN_arm64)
 	@$(BUN) scripts/build.ts arm64 $(BUN_arm64) $@
+
+# --- what goes to a device: packaging/README.md ------------------------------------------------
+
+STAGE = build/stage/$*
+PACKED := $(wildcard packaging/examples/*.json packaging/examples/policy.d/*.json packaging/systemd/*.service docs/*.md docs/adr/*.md *.md)
+
+dist/pv-xconnect-$(VERSION)-%.tar.xz: dist/pv-xconnect-% $(PACKED) | build/stamps/debian-dist
+	rm -rf $(STAGE)
+	$(MAKE) --no-print-directory install-systemd BINARY=$< DESTDIR=$(STAGE) >/dev/null
+	tar -C $(STAGE) --owner=0 --group=0 --numeric-owner --sort=name -I 'xz -T0 -6' -cf $@.new . && mv $@.new $@
+
+# The binary and the policy directory only: an initramfs lives in memory.
+dist/addon-pv-xconnect-$(VERSION)-%.cpio.xz4: dist/pv-xconnect-% packaging/pantavisor/addon.sh | build/stamps/debian-dist
+	rm -rf $(STAGE)-addon
+	install -D -m 755 $< $(STAGE)-addon/usr/bin/pv-xconnect
+	install -d -m 755 $(STAGE)-addon/etc/pv-xconnect/policy.d
+	packaging/pantavisor/addon.sh $(STAGE)-addon $@
