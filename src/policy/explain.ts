@@ -6,7 +6,7 @@
 import type { Link } from "../graph/link.ts";
 import { explainDbus } from "./explain-dbus.ts";
 import { linkAccess } from "./link-access.ts";
-import { RestRules, restAccess } from "./rest.ts";
+import { explainRest as explainRequest, RestRules, restAccess } from "./rest.ts";
 import type { ServicePolicy } from "./schema.ts";
 import { GlobalRules, waylandAccess } from "./wayland.ts";
 
@@ -55,6 +55,9 @@ function explainRest(
     return { expected: "METHOD PATH, such as GET /v1/status" };
   const decision = restAccess(link, policy);
   if (!decision.ok) return { allowed: false, rule: decision.rule, detail: decision.reason };
+  const { rule, reason } = explainRequest(link, policy, method, target);
+  // What is refused whatever the role may do.
+  if (rule.startsWith("http.")) return { allowed: false, rule, detail: reason };
   const judged = new RestRules(decision.access).judge(method, target.split("?")[0] ?? target);
   if (judged.kind === "deny")
     return { allowed: false, rule: judged.rule, detail: `Answered with ${judged.status}: ${judged.detail}` };

@@ -16,10 +16,10 @@ const NEEDS_WORK = /%|\/\/|\/\.|;/;
 const UNRESERVED = /^[A-Za-z0-9._~-]$/;
 /**
  * Escapes that some servers decode before they split the path: "/", "\", ";", control characters,
- * and escapes of those escapes (decoded twice by some). 0xC0 and 0xC1 begin no UTF-8 (RFC 3629
- * section 3) but overlong forms of "." and "/".
+ * and escapes of those escapes (decoded twice by some). 0xC0 and 0xC1, 0xE0 before 0x80 to 0x9F, 0xF0 before
+ * 0x80 to 0x8F and what is above 0xF7 begin no UTF-8 (RFC 3629 section 3) but overlong forms of "." and "/".
  */
-const AMBIGUOUS_ESCAPE = /%(?:2F|5C|3B|[01][0-9A-F]|7F|C[01]|25(?:2[EeFf]|5[Cc]|3[Bb]|00))/;
+const AMBIGUOUS_ESCAPE = /%(?:2F|5C|3B|[01][0-9A-F]|7F|C[01]|E0%[89]|F0%8|F[89A-F]|25(?:2[EeFf]|5[Cc]|3[Bb]|00))/;
 /** "..;x": a dot segment once path parameters are cut off, as some servers do. */
 const DOTS_WITH_PARAMETER = /\/\.{1,2};/;
 
@@ -54,7 +54,7 @@ function removeDotSegments(path: string): string {
 }
 
 /**
- * A path glob, ready to match. "*" stands for any characters within one segment, "**" (a whole
+ * A path glob, ready to match. "*" stands for any characters within one segment (";" only where the glob has one), "**" (a whole
  * segment) for any number of segments, none included: `/v1/**` takes `/v1`, `/v1/` and all below.
  * Matching takes time linear in the path for each segment of the glob, whatever the glob.
  */
@@ -75,6 +75,8 @@ export class PathGlob {
 }
 
 function matchesSegment(glob: string, segment: string): boolean {
+  // Some servers cut a segment off at ";": "/v1/*.json" must not take "/v1/secret;.json".
+  if (segment.includes(";") && !glob.includes(";")) return false;
   // A whole segment "*" needs something to stand for: "/v1/*" does not take "/v1/".
   if (glob === "*") return segment !== "";
   return wildcard([...glob], [...segment], "*", (a, b) => a === b);

@@ -108,11 +108,9 @@ export class AnswerRelay {
     const { bytes, base, fields, upgradeField } = reader.head;
     const { offered } = filter;
     // Behind an offer nothing has been sent on, so the last pending request is the one that made it.
-    if (
-      offered === undefined ||
-      filter.pending.count !== 1 ||
-      !switchesTo(bytes, base, fields, upgradeField, offered)
-    ) {
+    const waits = offered !== undefined && filter.pending.count === 1;
+    const chosen = waits ? switchesTo(bytes, base, fields, upgradeField, offered) : undefined;
+    if (chosen === undefined) {
       this.flush();
       filter.providerFailed(ANSWER.badAnswer, "the provider switched to a protocol that was not offered");
       return false;
@@ -121,7 +119,7 @@ export class AnswerRelay {
     if (reader.at < length) this.send(reader.at, length);
     this.flush();
     filter.reportAccess(filter.pending.oldest, SWITCHING_PROTOCOLS, 0);
-    filter.switched();
+    filter.switched(chosen);
     return false;
   }
 

@@ -376,11 +376,11 @@ export class RestFilter implements Filter {
   }
 
   /** The provider has switched protocols: held bytes are the new protocol's, and from here on nobody looks. */
-  switched(): void {
+  switched(protocols: readonly string[]): void {
     const bytes = this.held.take();
     if (bytes.length > 0) this.session.upstream.write(bytes);
     const asked = this.pending.oldest;
-    if (asked !== undefined) this.service.keepSwitched(this.session, asked);
+    if (asked !== undefined) this.service.keepSwitched({ session: this.session, asked, protocols });
     this.pending.shift();
     if (this.consumerDone) this.session.upstream.end();
     this.onClosed();

@@ -7,6 +7,7 @@ import { HTTP_LIMITS, type HttpLimits } from "../../protocol/http/refusal.ts";
 import type { LinkIdentity, Session } from "../../relay/filter.ts";
 import type { RestConfig, RestTimeouts } from "./config.ts";
 import type { Asked } from "./pending.ts";
+import { isAllowed } from "./upgrade.ts";
 
 /** Heads that are not complete yet and requests that wait their turn, of all sessions of a link together. */
 const CARRIED_BYTES_MAX = 8 * 1024 * 1024;
@@ -22,6 +23,7 @@ const KEPT_PATH_MAX = 256;
 interface Switched {
   readonly session: Session;
   readonly asked: Asked;
+  readonly protocols: readonly string[];
 }
 
 export class RestService {
@@ -54,8 +56,8 @@ export class RestService {
     this.upgrade = new Set(config.access.upgrade);
     this.timeouts = config.timeouts;
     this.accessLog = config.accessLog;
-    for (const { session, asked } of this.switched)
-      if (!session.closed && !this.allows(asked)) session.finish("the policy no longer allows it");
+    for (const kept of this.switched)
+      if (!kept.session.closed && !this.allowsSwitched(kept)) kept.session.finish("the policy no longer allows it");
   }
 
   /** No rule restricts the role: nothing needs to be judged. */
@@ -78,12 +80,18 @@ export class RestService {
     return this.judge(asked).kind === "allow";
   }
 
+  private allowsSwitched({ asked, protocols }: Switched): boolean {
+    return protocols.every((protocol) => isAllowed(protocol, this.upgrade)) && this.allows(asked);
+  }
+
   /** A session that from now on is passed through: a later policy must still be able to end it. */
-  keepSwitched(session: Session, asked: Asked): void {
+  keepSwitched(kept: Switched): void {
     if (this.switched.length >= this.sweepAt) {
-      this.switched = this.switched.filter((kept) => !kept.session.closed);
+      this.switched = this.switched.filter(({ session }) => !session.closed);
       this.sweepAt = Math.max(64, 2 * this.switched.length);
     }
-    this.switched.push({ session, asked });
+    this.switched.push(kept);
+    // The offer may be older than the policy.
+    if (!this.allowsSwitched(kept)) kept.session.finish("the policy no longer allows it");
   }
 }

@@ -21,19 +21,23 @@ export function allowedProtocols(
   allowed: ReadonlySet<string>,
 ): readonly string[] {
   return protocolsIn(bytes, base, fields, field).filter(
-    (protocol) => UPGRADE_TOKEN.test(protocol) && (allowed.has(protocol) || allowed.has(protocol.split("/")[0]!)),
+    (protocol) => UPGRADE_TOKEN.test(protocol) && isAllowed(protocol, allowed),
   );
 }
 
-/** Whether the provider's 101 switches to something that was offered to it. */
+/** With its version, or by its name alone. */
+export const isAllowed = (protocol: string, allowed: ReadonlySet<string>): boolean =>
+  allowed.has(protocol) || allowed.has(protocol.split("/")[0]!);
+
+/** What the provider's 101 switches to; undefined if some of it was not offered to it. */
 export function switchesTo(
   bytes: Uint8Array,
   base: number,
   fields: FieldSection,
   field: number,
   offered: readonly string[],
-): boolean {
-  if (field < 0) return false;
+): readonly string[] | undefined {
+  if (field < 0) return undefined;
   const chosen = protocolsIn(bytes, base, fields, field);
-  return chosen.length > 0 && chosen.every((protocol) => offered.includes(protocol));
+  return chosen.length > 0 && chosen.every((protocol) => offered.includes(protocol)) ? chosen : undefined;
 }

@@ -19,7 +19,6 @@ export const NINE = 0x39;
 export const COLON = 0x3a;
 export const SEMICOLON = 0x3b;
 export const QUESTION = 0x3f;
-export const UNDERSCORE = 0x5f;
 
 const DIGITS = "0123456789";
 const LETTERS = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ";
@@ -71,11 +70,14 @@ for (let i = 0; i < 16; i++) {
 }
 
 /**
- * Lower case with "_" read as "-". CGI-like providers fold both into one variable name
- * (RFC 3875 section 4.1.18), so for identity and framing the two spellings are one name.
+ * Lower case, with "-" for every character of a token that is no letter and no digit. CGI-like providers fold "_"
+ * and "-" into one variable name (RFC 3875 section 4.1.18), and lighttpd and older Apaches all the others with them,
+ * so for identity and framing all these spellings are one name.
  */
 export const FOLDED = new Uint8Array(256);
-for (let i = 0; i < 256; i++) FOLDED[i] = i >= 0x41 && i <= 0x5a ? i + 0x20 : i === UNDERSCORE ? DASH : i;
+for (let i = 0; i < 256; i++) FOLDED[i] = i >= 0x41 && i <= 0x5a ? i + 0x20 : i;
+for (let i = 0; i < 256; i++)
+  if (TOKEN[i] !== 0 && !(DIGITS + LETTERS).includes(String.fromCharCode(i))) FOLDED[i] = DASH;
 
 /** The bytes of an ASCII text. */
 export function ascii(text: string): Uint8Array {
@@ -91,7 +93,7 @@ export function text(bytes: Uint8Array, start: number, end: number): string {
   return result;
 }
 
-/** Whether `bytes[start, end)` is `folded`, case ignored and "_" read as "-". `folded` is lower case with "-". */
+/** Whether `bytes[start, end)` is `folded`, as FOLDED reads it. `folded` is lower case with "-". */
 export function isFolded(bytes: Uint8Array, start: number, end: number, folded: Uint8Array): boolean {
   if (end - start !== folded.length) return false;
   for (let i = 0; i < folded.length; i++) if (FOLDED[bytes[start + i]!] !== folded[i]) return false;

@@ -3,7 +3,7 @@
  * any byte. Offsets are kept relative to the section's base, so that the bytes may
  * move from the relay's buffer to a carry between two chunks.
  */
-import { ascii, COLON, CR, HTAB, isFolded, LF, SPACE, TOKEN, UNDERSCORE } from "./characters.ts";
+import { ascii, COLON, CR, DASH, FOLDED, HTAB, isFolded, LF, SPACE, TOKEN } from "./characters.ts";
 import { endOfValue } from "./field-value.ts";
 import { REFUSED, type Refusal } from "./refusal.ts";
 
@@ -22,7 +22,7 @@ export const KIND = {
   IDENTITY: 8,
   /** Makes some frameworks take another method or path than the request line's. */
   OVERRIDE: 9,
-  /** Reads as one of the framing or connection fields once "_" is folded to "-". */
+  /** Reads as one of the framing or connection fields once "_" and its like are folded to "-". */
   AMBIGUOUS: 10,
   /** Never standardised, yet read as Connection by many clients. */
   PROXY_CONNECTION: 11,
@@ -84,7 +84,7 @@ function specialKind(bytes: Uint8Array, start: number, end: number): number {
     const candidate = candidates[i]!;
     if (!isFolded(bytes, start, end, candidate.name)) continue;
     if (candidate.kind !== KIND.OVERRIDE)
-      for (let at = start; at < end; at++) if (bytes[at] === UNDERSCORE) return KIND.AMBIGUOUS;
+      for (let at = start; at < end; at++) if (FOLDED[bytes[at]!] === DASH && bytes[at] !== DASH) return KIND.AMBIGUOUS;
     return candidate.kind;
   }
   return KIND.OTHER;

@@ -19,8 +19,8 @@ const SHORT = 64;
 const KEPT_VIEWS = 2048;
 
 /** All fields stay, the target stays, and no Connection is to be added. */
-function isPlain({ connection, fields, minor, target }: RequestHead): boolean {
-  if (target.absolute || minor === 0 || connection.close) return false;
+function isPlain({ fields, minor, persists, target }: RequestHead): boolean {
+  if (target.absolute || minor === 0 || !persists) return false;
   for (let field = 0; field < fields.count; field++) if (fields.kept[field] === 0) return false;
   return true;
 }
@@ -106,7 +106,7 @@ export class HeadWriter {
       this.copy(upgrade, 0, upgrade.length);
       this.copy(CRLF, 0, CRLF.length);
     } else if (head.minor === 1) {
-      if (head.connection.close) this.copy(CONNECTION_CLOSE, 0, CONNECTION_CLOSE.length);
+      if (!head.persists) this.copy(CONNECTION_CLOSE, 0, CONNECTION_CLOSE.length);
     } else if (head.persists) this.copy(CONNECTION_KEEP_ALIVE, 0, CONNECTION_KEEP_ALIVE.length);
   }
 

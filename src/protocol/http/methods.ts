@@ -45,6 +45,13 @@ export type Method = (typeof METHODS)[number];
 export const GET = 0;
 export const HEAD = 1;
 export const OPTIONS = METHODS.indexOf("OPTIONS");
+/**
+ * Methods whose content has no meaning (RFC 9110 sections 9.3.1, 9.3.2, 9.3.5, 9.3.8). Servers exist that leave it
+ * unread, and then take it for the next request.
+ */
+export const CONTENT_MEANS_NOTHING: ReadonlySet<number> = new Set(
+  (["GET", "HEAD", "DELETE", "TRACE"] as const).map((method) => METHODS.indexOf(method)),
+);
 /** Answers of `methodIndex` that are no index. */
 export const UNKNOWN_METHOD = -1;
 export const CONNECT_METHOD = -2;

@@ -35,7 +35,11 @@ export const REFUSED = {
   noRoom: refusal(503, "no-room", "Too many unfinished heads are held for this service."),
   headTooLarge: refusal(431, "head-too-large", "The head is too large."),
   tooManyFields: refusal(431, "too-many-fields", "There are too many fields."),
-  ambiguousName: refusal(400, "ambiguous-name", "An underscore makes a field read as a framing field."),
+  ambiguousName: refusal(
+    400,
+    "ambiguous-name",
+    'A character for which some servers read "-" makes a field read as a framing field.',
+  ),
   // What fields say.
   host: refusal(400, "host", "HTTP/1.1 needs exactly one well-formed Host."),
   hostMismatch: refusal(400, "host-mismatch", "Host differs from the target's authority."),

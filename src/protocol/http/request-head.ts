@@ -21,7 +21,15 @@ import {
 } from "./characters.ts";
 import { FieldSection, KIND } from "./fields.ts";
 import { ConnectionOptions, dropNominated, Framing } from "./framing.ts";
-import { CONNECT_METHOD, HTTP2_METHOD, METHOD_BYTES, methodIndex, OPTIONS, UNKNOWN_METHOD } from "./methods.ts";
+import {
+  CONNECT_METHOD,
+  CONTENT_MEANS_NOTHING,
+  HTTP2_METHOD,
+  METHOD_BYTES,
+  methodIndex,
+  OPTIONS,
+  UNKNOWN_METHOD,
+} from "./methods.ts";
 import { type HttpLimits, REFUSED, type Refusal } from "./refusal.ts";
 import { Target } from "./target.ts";
 
@@ -101,8 +109,12 @@ export class RequestHead {
   get hasBody(): boolean {
     return this.framing.chunked || this.framing.contentLength > 0;
   }
-  /** Whether the consumer will send another request on this connection (RFC 9112 section 9.3). */
+  /**
+   * Whether another request may follow on this connection (RFC 9112 section 9.3). Not behind content that the
+   * provider may have left unread: its next request would be the consumer's words, identity and all.
+   */
   get persists(): boolean {
+    if (this.hasBody && CONTENT_MEANS_NOTHING.has(this.method)) return false;
     return !this.connection.close && (this.minor === 1 || this.connection.keepAlive);
   }
 

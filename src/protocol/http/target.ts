@@ -104,6 +104,6 @@ function schemeLength(bytes: Uint8Array, start: number, end: number): number {
 }
 
 function lower(byte: number): number {
-  // FOLDED also reads "_" as "-"; neither stands in a scheme, so "_" is kept apart here.
+  // FOLDED also reads "_" and its like as "-"; none stands in a scheme, so they are kept apart here.
   return FOLDED[byte] === DASH ? byte : FOLDED[byte]!;
 }

@@ -419,6 +419,21 @@ describe("policy", () => {
     }
   });
 
+  test("a policy that allows no more upgrades ends a WebSocket, also one whose answer is under way", () => {
+    for (const late of [false, true]) {
+      const session = restSession({ allow: rules });
+      const configure = () => {
+        session.service.configure(restConfig({ allow: rules, upgrade: [] }));
+        session.filter!.onConfig!(undefined);
+      };
+      session.consumerSends("GET /a HTTP/1.1\r\nHost: x\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n");
+      if (late) configure();
+      session.providerSends("HTTP/1.1 101 Switching\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n");
+      if (!late) configure();
+      expect(session.state).toBe("finished: the policy no longer allows it");
+    }
+  });
+
   test("a narrower policy ends a WebSocket that it no longer allows", () => {
     const session = restSession({ allow: rules });
     session.consumerSends("GET /a HTTP/1.1\r\nHost: x\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n");
