@@ -471,6 +471,105 @@ API i32 pvx_pump(i32 from, i32 to, u8 *buffer, u32 n, i32 *fds, struct pump *p, 
 	return (i32)r;
 }
 
+/* ---- lanes: waiting and moving in one call -------------------------------
+ * A lane is one direction of a session whose bytes pass as they are, with nothing
+ * queued and nothing to be said first. Its events are served here, without the
+ * caller; whatever is not plain (fds, ends, errors, large pieces, a peer that takes
+ * no more) is left in the kernel as it was and its event given to the caller.
+ */
+struct lane {
+	u32 to; /* the other socket + 1; 0: this fd is no lane */
+	u32 generation;
+	u32 messages, bytes; /* indices of the counters that what arrives here is added to */
+};
+struct lanes {
+	struct lane *of; /* by fd */
+	double *counters;
+	u8 *page; /* scratch; a message that does not fit is the caller's */
+	u32 count, page_size;
+	u32 spin_us; /* in: how long to look before sleeping */
+	u32 spun;    /* out: 0 no need, 1 something came meanwhile, 2 nothing did */
+	u32 moved;   /* out: events served here */
+};
+/* Instead of EPOLL* bits: bytes were sent on that could not be taken from their queue (MSG_OOB from a peer that means no good). */
+enum { EVENT_ONLY_IN = 1, EVENT_TORN = 1 << 24 };
+
+/*
+ * Peeks, sends, and only then takes what was sent: the receiver is on its way one
+ * system call earlier, and what it does not take is still the sender's to hold.
+ * Returns 1 when the event is served, 0 when it is the caller's, -1 when torn.
+ */
+static i32 moved(i32 from, struct lane *lane, struct lanes *l)
+{
+	i32 carries;
+	i64 seen = peek(from, l->page, l->page_size, l->page_size, &carries);
+	if (seen <= 0 || carries)
+		return 0;
+	i64 sent = S6(__NR_sendto, lane->to - 1, l->page, seen, MSG_DONTWAIT_ | MSG_NOSIGNAL_, 0, 0);
+	if (sent <= 0)
+		return 0;
+	if (S6(__NR_recvfrom, from, l->page, sent, MSG_DONTWAIT_, 0, 0) != sent)
+		return -1;
+	l->counters[lane->messages] += 1;
+	l->counters[lane->bytes] += (double)sent;
+	return sent == seen;
+}
+
+static u64 now_us(void)
+{
+	struct { i64 s, ns; } t;
+	S2(__NR_clock_gettime, 1 /* CLOCK_MONOTONIC */, &t);
+	return (u64)t.s * 1000000 + (u64)t.ns / 1000;
+}
+
+/* Looks without sleeping, and lets others run in between. */
+static i64 spin(i32 ep, EVENT *events, i32 max, struct lanes *l)
+{
+	u64 end = now_us() + l->spin_us;
+	i64 n;
+	do {
+		n = S6(__NR_epoll_pwait, ep, events, max, 0, 0, 8);
+		if (n == 0)
+			S0(__NR_sched_yield);
+	} while (n == 0 && now_us() < end);
+	l->spun = n > 0 ? 1 : 2;
+	return n;
+}
+
+/* As pvx_epoll_wait, less the events of lanes. */
+API i32 pvx_epoll_lanes(i32 ep, u32 *out, i32 max, i32 timeout_ms, struct lanes *l)
+{
+	EVENT events[EVENTS_MAX];
+	i64 n = 0;
+	i32 left = 0;
+	l->spun = l->moved = 0;
+	if (max > EVENTS_MAX)
+		max = EVENTS_MAX;
+	if (l->spin_us > 0 && timeout_ms != 0)
+		n = spin(ep, events, max, l);
+	if (n == 0)
+		n = S6(__NR_epoll_pwait, ep, events, max, timeout_ms, 0, 8);
+	if (n < 0)
+		return n == -E_INTR ? 0 : (i32)n;
+	for (i64 i = 0; i < n; i++) {
+		u32 fd = events[i].fd, bits = events[i].events;
+		struct lane *lane = &l->of[fd];
+		if (bits == EVENT_ONLY_IN && fd < l->count && lane->to != 0 && lane->generation == events[i].generation) {
+			i32 r = moved((i32)fd, lane, l);
+			l->moved += r != 0;
+			if (r > 0)
+				continue;
+			if (r < 0)
+				bits = EVENT_TORN;
+		}
+		out[3 * left] = fd;
+		out[3 * left + 1] = events[i].generation;
+		out[3 * left + 2] = bits;
+		left++;
+	}
+	return left;
+}
+
 /*
  * Sends iov[0, count) in one message. fds leave with its first byte. `credentials`
  * (pid, uid, gid) may be null. Partial sends are possible on streams; the fds have

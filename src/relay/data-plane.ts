@@ -15,7 +15,7 @@ import { spliceThrough } from "./side.ts";
 export type HandlerFactory = (link: LinkIdentity, config: unknown) => LinkHandler;
 
 export class DataPlane {
-  readonly reactor = new Reactor();
+  readonly reactor: Reactor;
   readonly chunks = new ChunkPool();
   readonly counters: Float64Array;
   queuedBytes = 0;
@@ -32,6 +32,7 @@ export class DataPlane {
 
   constructor(start: DataPlaneStart, factories: Readonly<Record<string, HandlerFactory>>) {
     this.port = start.port;
+    this.reactor = new Reactor(new Memory(start.counters), start.spin);
     this.fdLimit = start.fdLimit;
     this.fdReserve = Math.min(FD_RESERVE, start.fdLimit >> 2);
     this.splices = start.splice && this.openPipe();

@@ -8,6 +8,15 @@ export const READ_BYTES = 64 * 1024;
 export const SPLICE_BYTES = 32 * 1024;
 /** Slots of the splice pipe, in bytes of F_SETPIPE_SZ: a message of 256 KiB is up to 100 pieces of pages. */
 export const SPLICE_PIPE_BYTES = 512 * 1024;
+/** Up to here messages pass inside the wait for events (`Lanes`); larger ones are moved by reference or in large pieces. */
+export const LANE_PAGE_BYTES = 16 * 1024;
+/**
+ * How long a wait looks before it sleeps, in microseconds, while messages come this fast anyway: about
+ * what it costs to put a processor to sleep and to wake it.
+ */
+export const SPIN_US = 50;
+/** Waits without looking after looking was in vain again and again: bounds what that costs to 2 % of them. */
+export const SPIN_PAUSE_MAX = 64;
 /** Receive buffers kept for reuse; what is beyond goes back to the allocator after a burst. */
 export const CHUNK_POOL = 8;
 /** Receive buffers that blocked sessions may keep as they are: 4 MiB; all others are copied out of. */

@@ -44,4 +44,6 @@ export interface DataPlaneStart {
   readonly fdLimit: number;
   /** Whether splice(2) may carry large pieces by reference: Linux 6.5 and later. */
   readonly splice: boolean;
+  /** Whether waiting may look for a moment before it sleeps: only where another processor is there for the peers. */
+  readonly spin: boolean;
 }

@@ -5,6 +5,7 @@
  * Ownership: a listening fd given to `open` or `replaceListener` belongs to the data
  * plane from the call on.
  */
+import { availableParallelism } from "node:os";
 import { MessageChannel, type MessagePort, Worker } from "node:worker_threads";
 import { checked } from "../sys/errno.ts";
 import { kernelAtLeast } from "../sys/kernel.ts";
@@ -51,7 +52,14 @@ export class PlaneClient {
     this.rows = new Float64Array(this.table);
     const channel = new MessageChannel();
     this.port = channel.port1;
-    const start: DataPlaneStart = { port: channel.port2, wakeFd: this.wakeFd, counters: this.table, fdLimit, splice };
+    const start: DataPlaneStart = {
+      port: channel.port2,
+      wakeFd: this.wakeFd,
+      counters: this.table,
+      fdLimit,
+      splice,
+      spin: availableParallelism() > 1,
+    };
     this.port.on("message", (message: FromDataPlane) => this.receive(message));
     this.worker = new Worker(entry, {
       workerData: start,

@@ -10,6 +10,7 @@ import { checked } from "../sys/errno.ts";
 import { EPOLL_CTL_ADD, EPOLL_CTL_DEL, EPOLL_CTL_MOD } from "../sys/flags.ts";
 import { Memory } from "../sys/memory.ts";
 import { pvx } from "../sys/shim.ts";
+import { Lanes } from "./lanes.ts";
 import { Timers } from "./timers.ts";
 
 export interface EventHandler {
@@ -26,13 +27,22 @@ export class Reactor {
   readonly timers = new Timers();
   /** Milliseconds of a monotonic clock, read once a wakeup. */
   now = performance.now();
+  /** Wakeups so far. */
+  turns = 0;
   private readonly epoll = checked(pvx.pvx_epoll_create(), () => "epoll_create1()");
   private readonly handlers: (EventHandler | undefined)[] = [];
   private readonly generations: number[] = [];
   private readonly events = new Memory(BATCH * 12);
   private readonly view = new Uint32Array(this.events.buffer);
   private readonly deferred: (() => void)[] = [];
+  private readonly lanes: Lanes;
   private stopping = false;
+
+  /** `counters`: what lanes count into. `spins`: whether a wait may look for a moment before it sleeps. */
+  constructor(counters = new Memory(8), spins = false) {
+    this.lanes = new Lanes(counters);
+    this.lanes.spins = spins;
+  }
 
   /** Registers an fd; the handler gets its events until `remove`. Throws SysError. */
   add(fd: number, handler: EventHandler, events: number): void {
@@ -55,9 +65,20 @@ export class Reactor {
     );
   }
 
+  /** From now on what arrives at `fd` is sent to `to` by the wait itself, as long as it is plain; anything else comes as an event. */
+  carry(fd: number, to: number, messages: number, bytes: number): void {
+    this.lanes.open(fd, this.generations[fd]!, to, messages, bytes);
+  }
+
+  /** All events of `fd` come to its handler again. */
+  carryNot(fd: number): void {
+    this.lanes.close(fd);
+  }
+
   /** Forgets an fd that is about to be closed (closing takes it out of epoll: nobody else holds a duplicate). */
   forget(fd: number): void {
     this.handlers[fd] = undefined;
+    this.lanes.close(fd);
     this.generations[fd] = ((this.generations[fd] ?? 0) + 1) >>> 0;
   }
 
@@ -92,8 +113,10 @@ export class Reactor {
       const late = performance.now() - this.now;
       wait = Math.max(0, Math.ceil(wait - late));
     }
-    const n = checked(pvx.pvx_epoll_wait(this.epoll, this.events.address, BATCH, wait), () => "epoll_pwait()");
+    const n = checked(this.lanes.wait(this.epoll, this.events, BATCH, wait), () => "epoll_pwait()");
     this.now = performance.now();
+    this.turns++;
+    this.lanes.learn(this.now, n);
     const { view, handlers, generations } = this;
     for (let i = 0; i < n; i++) {
       const fd = view[3 * i]!;

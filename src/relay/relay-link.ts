@@ -65,6 +65,9 @@ export class RelayLink {
   private readonly resume = new Timer(() => this.listenAgain());
   private paused = false;
   private accepted = 0;
+  /** How many are accepted at once, and the wakeup in which they last were. */
+  private batch = 1;
+  private acceptedAt = 0;
   /** Sessions that stopped reading because of a budget. */
   private readonly parked = new Set<RelaySession>();
   private readonly lookAgain = new Timer(() => {
@@ -113,6 +116,17 @@ export class RelayLink {
     this.plane.counters[this.row + (fromConsumer ? MESSAGES_IN : MESSAGES_OUT)]! += 1;
   }
 
+  /** Lets the reactor pass on what arrives at `from`, counted as `arrived` and `passed` would. */
+  carry(from: number, to: number, fromConsumer: boolean): void {
+    const { row } = this;
+    this.plane.reactor.carry(
+      from,
+      to,
+      row + (fromConsumer ? MESSAGES_IN : MESSAGES_OUT),
+      row + (fromConsumer ? BYTES_IN : BYTES_OUT),
+    );
+  }
+
   /** Bytes and fds that a peer's socket has taken. */
   passed(toProvider: boolean, bytes: number, fds: number): void {
     const { counters } = this.plane;
@@ -123,7 +137,11 @@ export class RelayLink {
   // ---- accepting ----
 
   private accept(): void {
-    for (let i = 0; i < ACCEPT_BATCH && !this.paused && !this.closed; i++) {
+    const { turns } = this.plane.reactor;
+    // Asking for one more than there are costs as much as accepting one: only a queue is asked so.
+    this.batch = turns === this.acceptedAt + 1 ? Math.min(2 * this.batch, ACCEPT_BATCH) : 1;
+    this.acceptedAt = turns;
+    for (let i = 0; i < this.batch && !this.paused && !this.closed; i++) {
       if (this.sessions.size >= LINK_SESSIONS_MAX || this.fdsShort) {
         this.pauseAccepting(this.fdsShort ? "the daemon is short of fds" : `${LINK_SESSIONS_MAX} sessions are open`);
         return;

@@ -285,6 +285,8 @@ export class RelaySession implements Session {
   /** Filters may act outside of the relay's own calls (owner tracking across sessions): settle at the end of the wakeup. */
   touch(): void {
     this.unsettled = true;
+    this.downstream.carryNot();
+    this.upstream.carryNot();
     if (this.touched || this.busy || this.closed) return;
     this.touched = true;
     this.owner.plane.reactor.defer(() => {
@@ -321,6 +323,11 @@ export class RelaySession implements Session {
     upstream.rearm();
     if (owner.overBudget) owner.park(this);
     this.armTimer();
+  }
+
+  /** What comes is not only to be passed on, but also to be noted. */
+  get ending(): boolean {
+    return this.over || this.lingerFrom !== 0;
   }
 
   /** The session is decided: no callback but `onClosed` follows. */

@@ -22,7 +22,8 @@ import { Memory } from "../sys/memory.ts";
 import { pvx } from "../sys/shim.ts";
 import type { Chunk } from "./chunk.ts";
 import type { Sink } from "./filter.ts";
-import { CHUNK_BYTES, FDS_PER_MESSAGE_MAX, SESSION_QUEUE_MAX, SPLICE_BYTES } from "./limits.ts";
+import { TORN } from "./lanes.ts";
+import { CHUNK_BYTES, FDS_PER_MESSAGE_MAX, LANE_PAGE_BYTES, SESSION_QUEUE_MAX, SPLICE_BYTES } from "./limits.ts";
 import { Outgoing } from "./outgoing.ts";
 import type { EventHandler } from "./reactor.ts";
 import type { RelaySession } from "./session.ts";
@@ -45,7 +46,7 @@ infoView[PIPE_READ] = -1;
 infoView[PIPE_WRITE] = -1;
 infoView[SPLICE_FROM] = SPLICE_BYTES;
 /** Where peeks land (pvx_recv_placed): 64 times this is the most that one looks at. */
-const PAGE_BYTES = 16 * 1024;
+const PAGE_BYTES = LANE_PAGE_BYTES;
 const page = new Memory(PAGE_BYTES);
 infoView[PAGE_SIZE] = PAGE_BYTES;
 const NO_FDS: readonly number[] = [];
@@ -76,6 +77,8 @@ export class Side implements Sink, EventHandler {
   /** What of the queue the link's budget knows of. */
   private accountedBytes = 0;
   private accountedFds = 0;
+  /** The reactor serves this side's plain bytes by itself. */
+  private carried = false;
 
   constructor(session: RelaySession, maxFds: number) {
     this.session = session;
@@ -171,17 +174,45 @@ export class Side implements Sink, EventHandler {
     return mask || EPOLLET;
   }
 
-  /** Brings the epoll mask in line with what is wanted now. */
+  /** Brings the epoll mask in line with what is wanted now. The last step of a wakeup. */
   rearm(): void {
     if (this.mask === -1 || this.fd < 0) return;
     const mask = this.wanted();
-    if (mask === this.mask) return;
-    this.mask = mask;
-    this.session.owner.plane.reactor.modify(this.fd, mask >>> 0);
+    if (mask !== this.mask) {
+      this.mask = mask;
+      this.session.owner.plane.reactor.modify(this.fd, mask >>> 0);
+    }
+    if (this.passesPlainly) this.carry();
+    else this.carryNot();
+  }
+
+  /** Nothing but "receive here, send there" is to be done with what comes next. */
+  private get passesPlainly(): boolean {
+    const { session, other } = this;
+    if (session.filter !== undefined || session.packets || this.bulk || (this.mask & EPOLLIN) === 0) return false;
+    return this.out.empty && other.takesStraight && !session.ending;
+  }
+
+  private carry(): void {
+    if (this.carried) return;
+    this.carried = true;
+    const { owner } = this.session;
+    owner.carry(this.fd, this.other.fd, this.session.downstream === this);
+  }
+
+  carryNot(): void {
+    if (!this.carried) return;
+    this.carried = false;
+    this.session.owner.plane.reactor.carryNot(this.fd);
   }
 
   onEvents(events: number): void {
     const { session } = this;
+    if (events === TORN) {
+      session.abort(`the ${this.name} changed what it had sent`);
+      session.settle();
+      return;
+    }
     if ((events & EPOLLHUP) !== 0) this.hangUp();
     if ((events & EPOLLOUT) !== 0) this.flush();
     if (session.closed) return;
@@ -228,7 +259,7 @@ export class Side implements Sink, EventHandler {
         page.address,
         owner.exact === 0 ? 0 : this.bulk ? 2 : 1,
       );
-      this.bulk = n >= PAGE_BYTES;
+      this.expect(n >= PAGE_BYTES);
     } else if (owner.exact !== 0)
       n = pvx.pvx_recv_placed(
         this.fd,
@@ -257,11 +288,20 @@ export class Side implements Sink, EventHandler {
     }
     if (!straight) {
       session.arrived(this, chunk, n, fds);
-      return !session.unsettled && other.out.empty && this.out.empty;
+      return session.filter !== undefined && !session.unsettled && other.out.empty && this.out.empty;
     }
     const sent = infoView[SENT]!;
     session.pumped(this, chunk, n, Math.max(sent, 0), fds);
     return sent === n;
+  }
+
+  /** Large pieces are the business of `read`, small ones of the reactor. */
+  private expect(bulk: boolean): void {
+    if (bulk === this.bulk) return;
+    this.bulk = bulk;
+    if (bulk) this.carryNot();
+    // Back among the small ones: at the next settling, or when the stream goes on so.
+    else if (this.passesPlainly) this.carry();
   }
 
   /** Straight to the kernel: nothing of the peer's is queued before it, nothing has to go with it. */
@@ -329,7 +369,8 @@ export class Side implements Sink, EventHandler {
     }
     if (this.endWanted && !this.shut && out.empty) {
       this.shut = true;
-      pvx.pvx_shutdown(this.fd, SHUT_WR);
+      // Where nothing else is left to do the session closes right away, which says as much.
+      if (session.finishing || !this.other.gone) pvx.pvx_shutdown(this.fd, SHUT_WR);
     }
   }
 
@@ -357,6 +398,7 @@ export class Side implements Sink, EventHandler {
   close(): void {
     this.dropQueue();
     if (this.fd < 0) return;
+    this.carried = false;
     this.session.owner.hangUp(this.fd, this.session.packets);
     this.fd = -1;
   }

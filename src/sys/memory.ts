@@ -11,8 +11,9 @@ export class Memory {
   readonly buffer: ArrayBuffer;
   readonly bytes: Uint8Array;
   readonly address: Pointer;
-  constructor(size: number) {
-    this.buffer = new ArrayBuffer(size);
+  /** Of so many bytes, or of a buffer that is shared between threads. */
+  constructor(size: number | SharedArrayBuffer) {
+    this.buffer = typeof size === "number" ? new ArrayBuffer(size) : (size as unknown as ArrayBuffer);
     this.bytes = new Uint8Array(this.buffer);
     this.address = ptr(this.bytes);
   }

@@ -53,6 +53,7 @@ function open() {
       pvx_epoll_create: { args: [], returns: i32 },
       pvx_epoll_ctl: { args: [i32, i32, i32, u32, u32], returns: i32 },
       pvx_epoll_wait: { args: [i32, ptr, i32, i32], returns: i32 },
+      pvx_epoll_lanes: { args: [i32, ptr, i32, i32, ptr], returns: i32 },
       pvx_socket: { args: [i32], returns: i32 },
       pvx_socketpair: { args: [i32, ptr], returns: i32 },
       pvx_listen: { args: [i32, i32], returns: i32 },

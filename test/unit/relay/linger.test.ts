@@ -54,7 +54,7 @@ describe("a session of which one direction is over", () => {
     channels.push(channel);
     const wakeFd = pvx.pvx_eventfd();
     plane = new DataPlane(
-      { port: channel.port2, wakeFd, counters: counterTable(), fdLimit: 4096, splice: true },
+      { port: channel.port2, wakeFd, counters: counterTable(), fdLimit: 4096, splice: true, spin: false },
       { unix: () => handler },
     );
     const path = join(folder, `l${number}`);
