@@ -65,6 +65,9 @@ export const FDS_PER_LINK = 6;
 /** Largest seqpacket message that can be sent on: senders may have raised theirs. */
 export const SEQPACKET_SEND_BUFFER = 1024 * 1024;
 
+/** A link that can't accept says so when it begins, and then so often. */
+export const PAUSE_LOG_MS = 60_000;
+
 /** How long a consumer is held while its provider is not there: a service restart, not an outage. */
 export const HOLD_MS = 5000;
 /** First and longest pause between dials of one link with held sessions. */

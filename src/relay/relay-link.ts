@@ -24,6 +24,7 @@ import {
   LINK_QUEUE_SOFT,
   LINK_SESSIONS_MAX,
   PARKED_LOOK_MS,
+  PAUSE_LOG_MS,
   READ_BYTES,
   RECORD_BURST,
   RECORDS_PER_SECOND,
@@ -64,6 +65,7 @@ export class RelayLink {
   private readonly redial = new Timer(() => this.redialHeld());
   private readonly resume = new Timer(() => this.listenAgain());
   private paused = false;
+  private pauseTold = Number.NEGATIVE_INFINITY;
   private accepted = 0;
   /** How many are accepted at once, and the wakeup in which they last were. */
   private batch = 1;
@@ -185,7 +187,11 @@ export class RelayLink {
     if (this.paused) return;
     this.paused = true;
     this.count("accept_pauses", 1);
-    this.log("warn", `Cannot accept for now: ${reason}`);
+    const { now } = this.plane.reactor;
+    if (now - this.pauseTold >= PAUSE_LOG_MS) {
+      this.pauseTold = now;
+      this.log("warn", `Cannot accept for now: ${reason}`);
+    }
     this.plane.reactor.modify(this.listenFd, EPOLLET);
     this.plane.reactor.timers.arm(this.resume, this.plane.reactor.now + ACCEPT_PAUSE_MS);
   }

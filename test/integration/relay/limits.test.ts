@@ -125,6 +125,10 @@ describe("out of fds", () => {
     const { sessions } = await rig.counters(link);
     expect(sessions).toBeGreaterThan(90);
     expect(sessions).toBeLessThan(110);
+    // It looks again ten times a second, and says so once.
+    await Bun.sleep(1_000);
+    expect((await rig.counters(link)).accept_pauses).toBeGreaterThan(5);
+    expect(rig.said(link, "log").filter(({ message }) => message.includes("Cannot accept"))).toHaveLength(1);
     for (const peer of [...consumers, provider]) peer.close();
     await rig.stop();
   });
