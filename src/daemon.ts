@@ -175,7 +175,7 @@ export class Daemon {
       ...(source.trouble === null ? [] : [source.trouble]),
       ...this.policy.errors,
       ...this.learning().map((what) => `Policy is not enforced on ${what}: it is in learn mode`),
-      ...source.skipped.map((skipped) => `Graph entry ${skipped.index} skipped: ${skipped.reason}`),
+      ...source.skipped.map((skipped) => `Graph entry skipped: ${skipped.pointer}: ${skipped.reason}`),
     ];
     return {
       version: VERSION,
@@ -232,6 +232,9 @@ export class Daemon {
   private loadPolicy(): Policy {
     const policy = this.policyDir.load();
     for (const error of policy.errors) this.log.log("error", "policy", `Cannot use policy as written: ${error}`);
+    const { services, errors } = policy;
+    const fields = { directory: this.policyDir.path, services: services.size, errors: errors.length };
+    this.log.log("info", "policy", "Policy read", fields);
     return policy;
   }
 

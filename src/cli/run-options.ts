@@ -67,8 +67,11 @@ Connects the containers of the graph until it is told to stop.
                       exit 0 only if every link was established
   --json              with --once: print the result as JSON
 
-Each option can be given in the environment as well: PV_XCONNECT_STATE_DIR and so on.
-SIGHUP reads policy and graph again. SIGTERM removes what was planted and exits.
+Options up to --log-level can be given in the environment as well (PV_XCONNECT_STATE_DIR
+and so on), and PV_XCONNECT_ACCESS_LOG=1. SIGHUP reads policy and graph again. SIGTERM
+removes what was planted and exits.
+
+Exit status 0, 1 where it could not run or go on, 2 for a wrong command line.
 `;
 
 /** Throws UsageError with the option's name, what was given and what was expected. */

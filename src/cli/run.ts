@@ -48,8 +48,14 @@ async function serve(options: RunOptions, log: Log, io: CommandIo): Promise<numb
     log.log("error", "daemon", `Cannot go on: ${error.message}`);
     lifetime.end(EXIT_RUNTIME);
   });
-  process.on("SIGHUP", () => void daemon.reload());
-  log.log("info", "daemon", `pv-xconnect ${VERSION} started`, { pid: process.pid });
+  process.on("SIGHUP", () => {
+    log.log("info", "daemon", "Reading policy and graph again: SIGHUP");
+    void daemon.reload();
+  });
+  log.log("info", "daemon", `pv-xconnect ${VERSION} started`, {
+    pid: process.pid,
+    graph: options.graph ?? options.ctrl,
+  });
   await daemon.start();
   const code = options.once ? await once(daemon, options, io) : await lifetime.over;
   const removed = await daemon.stop();

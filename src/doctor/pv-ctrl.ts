@@ -29,6 +29,8 @@ export async function surveyGraph(source: GraphSource): Promise<GraphSurvey> {
   const entries = links.length === 1 ? "1 link" : `${links.length} links`;
   const checks = [check("ok", `answers with ${entries}`)];
   if (skipped.length > 0)
-    checks.push(check("note", `${skipped.length} entries are skipped, the first because: ${skipped[0]!.reason}`));
+    checks.push(
+      check("note", `${skipped.length} entries are skipped, the first: ${skipped[0]!.pointer}: ${skipped[0]!.reason}`),
+    );
   return { checks, links };
 }

@@ -181,7 +181,7 @@ export class SocketLinkMediator<C extends SocketLinkConfig> implements Mediator<
       // Nobody may dial for a long time: look whether the provider is there by now.
       const probe = probeSocketType({ ...planted.config.provider, seqpacket: true });
       if (typeof probe === "object") planted.absent = probe.refused;
-      else if (probe === "absent") planted.absent = said?.reason ?? notThere(planted.link);
+      else if (probe === "absent") planted.absent = notThere(planted.link);
       else if ((probe === "seqpacket") !== planted.seqpacket)
         return { state: "drifted", reason: `the provider's socket is now a ${probe} socket` };
       else planted.absent = undefined;

@@ -320,8 +320,8 @@ function* pairsOf(links: readonly Link[]): Generator<readonly [string, number]> 
   }
 }
 
-function fieldsOf({ consumer, name, target, type }: Link) {
-  return { consumer, name, target, type };
+function fieldsOf({ consumer, name, target, type, provider }: Link) {
+  return { consumer, name, target, type, provider };
 }
 
 function statusOf(record: LinkRecord, now: number): LinkStatus {

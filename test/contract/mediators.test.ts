@@ -184,7 +184,15 @@ describe.skipIf(!there).each(Object.keys(KINDS))("a %s link", (type) => {
   test("waits, degraded and with its reason, for what its provider does not offer yet", async () => {
     await withdraw();
     control.graph(entry("one"));
-    expect(await control.until("one", "degraded")).toContain(socket);
+    const reason = await control.until("one", "degraded");
+    expect(reason).toContain(socket);
+    if (is === "S") {
+      // Whoever tries it meanwhile is held, and no news to the operator.
+      const client = app.start(["peer", "send", target]);
+      await Bun.sleep(300);
+      expect(control.link("one")).toMatchObject({ state: "degraded", reason });
+      await client.stop();
+    }
     withdraw = await provide(backend);
     await control.until("one", "established");
     await stands(target);

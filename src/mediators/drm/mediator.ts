@@ -91,7 +91,9 @@ export class DeviceMediator implements Mediator<DeviceConfig, DevicePlanted> {
       const found = this.find(source, link, config);
       watch.follow(found.watch);
       const nodes = this.plant(link, root, found, previous);
-      for (const note of found.notes.slice(0, NOTES_MAX)) this.log("info", `${link.target}: ${note}`);
+      // Without a node they are the link's reason already.
+      if (nodes.size > 0)
+        for (const note of found.notes.slice(0, NOTES_MAX)) this.log("info", `${link.target}: ${note}`);
       if (previous !== undefined) this.leave(previous, root);
       const { missing } = found;
       const planted = {
