@@ -47,6 +47,8 @@ import { BOUND_REPORT, CONTEXT_OFFERED_REPORT, HIDE_ACTION } from "./reports.ts"
 const ONE_U32 = 12;
 /** After the first registry, or a change: when hidden globals and bound interfaces are told to the operator. */
 export const SETTLE_MS = 500;
+/** Events that tell one connection of a new policy: a consumer with thousands of registries must not hold up the others. */
+export const MAX_TOLD = 16_384;
 /** Of a peer's text in a record. libwayland's own limit for an error. */
 const MAX_RECORD_TEXT = 127;
 /** Of the list of hidden globals in its one record: about sixty names. */
@@ -131,7 +133,14 @@ export class WaylandFilter implements Filter {
       this.refuse(refusal(ERROR_IMPLEMENTATION, `policy no longer allows ${change.interface}`));
       return;
     }
-    for (const registry of view.liveRegistries()) {
+    const registries = view.liveRegistries();
+    if (registries.length * (change.removals.length + change.additions.length) > MAX_TOLD) {
+      this.refuse(
+        refusal(ERROR_NO_MEMORY, "no memory", `a change of policy to be told on ${registries.length} registries`),
+      );
+      return;
+    }
+    for (const registry of registries) {
       for (const name of change.removals) session.downstream.write(encodeGlobalRemove(registry, name));
       for (const global of change.additions) session.downstream.write(encodeGlobal(registry, global));
     }

@@ -158,6 +158,7 @@ export class RegistryView {
     return { kind: "told", removals, additions };
   }
 
+  /** On which of them a change is to be told. */
   liveRegistries(): number[] {
     return [...this.registries].filter(([, state]) => state === "live").map(([id]) => id);
   }

@@ -50,7 +50,14 @@ export function sizeAt(bytes: Uint8Array, start: number): number {
   return size < HEADER_BYTES || (size & 3) !== 0 ? 0 : size;
 }
 
+/**
+ * Characters of a peer's text that are read: more than any name has, so that no cut one equals a name. The rest
+ * would be kept with it, 64 KiB for each global that a compositor makes up.
+ */
+const MAX_TEXT = 256;
+
 interface WireString {
+  /** Cut at MAX_TEXT. */
   readonly text: string;
   /** Offset behind the padding. */
   readonly end: number;
@@ -64,7 +71,7 @@ function stringAt(bytes: Uint8Array, at: number, limit: number): WireString | un
   if (length === 0 || length > limit - start) return undefined;
   const end = start + ((length + 3) & ~3);
   if (end > limit || bytes.indexOf(0, start) !== start + length - 1) return undefined;
-  return { text: latin1(bytes, start, start + length - 1), end };
+  return { text: latin1(bytes, start, start + Math.min(length - 1, MAX_TEXT)), end };
 }
 
 /** One character a byte: nothing is lost or merged, so names compare as their bytes do. */

@@ -1,5 +1,5 @@
 import { describe, expect, test } from "bun:test";
-import { SETTLE_MS } from "../../../src/mediators/wayland/filter.ts";
+import { MAX_TOLD, SETTLE_MS } from "../../../src/mediators/wayland/filter.ts";
 import { HELD_FDS_MAX, LINK_HELD_FDS_MAX } from "../../../src/mediators/wayland/flow.ts";
 import { MAX_GLOBALS, MAX_REGISTRIES, REMOVED_KEPT } from "../../../src/mediators/wayland/registry-view.ts";
 import { encodeMessage } from "../../../src/protocol/wayland/wire.ts";
@@ -418,6 +418,16 @@ describe("the operator", () => {
 });
 
 describe("a policy change", () => {
+  test("that would be told on thousands of registries ends the session instead", () => {
+    const s = new WaylandSession();
+    s.up(joined(...Array.from({ length: MAX_TOLD / 8 + 1 }, (_, i) => client.getRegistry(2 + i))));
+    for (let name = 1; name <= 4; name++) s.down(server.global(2, name, "wl_output", 4));
+    const before = s.session.downstream.sent.length;
+    s.filter.onConfig(table(["wl_output", 3]));
+    expect(s.session.downstream.sent.length).toBe(before + 1);
+    expect(s.errors).toEqual(["error 1 2 no memory"]);
+    expect(s.open).toBe(false);
+  });
   const table = (...globals: [string, number][]) => ({ table: { rule: "new rule", globals } });
   test("withdraws and announces globals on every registry", () => {
     const s = new WaylandSession().withGlobals(2, [1, "wl_shm", 1], [2, "wl_seat", 5], [3, SCREENCOPY, 3]);

@@ -98,6 +98,10 @@ describe("a global", () => {
     const bytes = encodeGlobal(9, global);
     for (let size = 0; size < bytes.length; size++) expect(parseGlobal(bytes, 0, size)).toBeUndefined();
   });
+  test("whose name has no end is not kept whole", () => {
+    const bytes = encodeGlobal(9, { ...global, interface: "x".repeat(60_000) });
+    expect(parseGlobal(bytes, 0, bytes.length)?.interface).toBe("x".repeat(256));
+  });
   test("whose name differs in one high byte has another name", () => {
     const bytes = encodeGlobal(9, global);
     bytes[16] = 0xf7;
