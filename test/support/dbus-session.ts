@@ -60,18 +60,18 @@ export class DbusSession {
 
   constructor(
     configuration: DbusConfig,
-    options: { owners?: Record<string, string>; fds?: boolean; state?: { halfOpen: number } } = {},
+    options: { owners?: Record<string, string>; fds?: boolean; state?: { halfOpen: number; heldFds: number } } = {},
   ) {
     for (const [name, owner] of Object.entries(options.owners ?? {})) this.owners.set(name, owner);
     this.fdPassing = options.fds ?? true;
-    this.filter = new DbusFilter(this.session, configuration, options.state ?? { halfOpen: 0 });
+    this.filter = new DbusFilter(this.session, configuration, options.state ?? { halfOpen: 0, heldFds: 0 });
     this.session.filter = this.filter;
   }
 
   /** Up to an answered Hello. */
   static open(
     configuration: DbusConfig,
-    options: { owners?: Record<string, string>; fds?: boolean } = {},
+    options: { owners?: Record<string, string>; fds?: boolean; state?: { halfOpen: number; heldFds: number } } = {},
   ): DbusSession {
     const s = new DbusSession(configuration, options);
     s.session.consumerSends("\0AUTH EXTERNAL\r\n");

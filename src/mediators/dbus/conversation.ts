@@ -9,7 +9,7 @@ import { Names } from "../../protocol/dbus/intern.ts";
 import type { MatchRule } from "../../protocol/dbus/match-rule.ts";
 import type { Session } from "../../relay/filter.ts";
 import { FDS_MAX, PROVIDER_FDS_MAX } from "./config.ts";
-import { FdQueue } from "./fds.ts";
+import { FdQueue, type HeldFds } from "./fds.ts";
 import { Lessons } from "./lessons.ts";
 import type { Answers } from "./originate.ts";
 import { IncomingCalls, OutgoingCalls } from "./pending.ts";
@@ -38,8 +38,8 @@ export class Conversation {
   readonly turns: Turns;
   readonly watch: Watch;
   readonly lessons: Lessons;
-  readonly consumerFds = new FdQueue(FDS_MAX);
-  readonly providerFds = new FdQueue(PROVIDER_FDS_MAX);
+  readonly consumerFds: FdQueue;
+  readonly providerFds: FdQueue;
   /** The consumer's own match rules, one entry for each AddMatch. */
   readonly matchRules: MatchRule[] = [];
   /** Made when the bus has told us our name. */
@@ -51,8 +51,10 @@ export class Conversation {
   /** Set once the session is over: nothing more may be sent. */
   over = false;
 
-  constructor(session: Session, rights: RightsConfig) {
+  constructor(session: Session, rights: RightsConfig, link: HeldFds) {
     this.session = session;
+    this.consumerFds = new FdQueue(FDS_MAX, link);
+    this.providerFds = new FdQueue(PROVIDER_FDS_MAX, link);
     this.view = new View(new Rights(rights), new Owners());
     this.up = new Pipe(session.upstream);
     this.down = new Pipe(session.downstream);

@@ -21,13 +21,25 @@ import type { Filter, Session } from "../../relay/filter.ts";
 import { AUTH_MS, type DbusConfig, EARLY_MAX, FIELDS_MAX, HALF_OPEN_MAX, MESSAGE_MS } from "./config.ts";
 import { ConsumerJudge } from "./consumer.ts";
 import { Conversation } from "./conversation.ts";
+import type { HeldFds } from "./fds.ts";
 import { driverCall } from "./originate.ts";
 import { ProviderJudge } from "./provider.ts";
 
 /** What the sessions of one link share. */
-export interface LinkState {
+export interface LinkState extends HeldFds {
   /** Sessions that have not said Hello. */
   halfOpen: number;
+}
+
+/** When the message that one direction keeps must be whole: each has its own time. */
+class KeptMessage {
+  by = 0;
+  private message = 0;
+  look(framer: Framer, now: number): void {
+    if (!framer.keeping) this.by = 0;
+    else if (this.by === 0 || framer.messages !== this.message) this.by = now + MESSAGE_MS;
+    this.message = framer.messages;
+  }
 }
 
 /** What a bus sends is any peer's to choose within the bus's own limits: nothing of it that is legal ends the session. */
@@ -56,12 +68,14 @@ export class DbusFilter implements Filter {
   private busPassesFds = false;
   private countedHalfOpen = true;
   private messageDeadline = 0;
+  private readonly keptUp = new KeptMessage();
+  private readonly keptDown = new KeptMessage();
 
   constructor(session: Session, config: DbusConfig, link: LinkState) {
     this.session = session;
     this.config = config;
     this.link = link;
-    this.c = new Conversation(session, config.rights);
+    this.c = new Conversation(session, config.rights, link);
     const limits = { maxMessage: config.maxMessage, maxFields: FIELDS_MAX, unknownFields: false };
     this.fromConsumerFramer = new Framer(limits, new ConsumerJudge(this.c));
     const provider = new ProviderJudge(this.c, () => this.joined());
@@ -156,13 +170,22 @@ export class DbusFilter implements Filter {
     this.session.setDeadline(0);
   }
 
-  /** A message that is kept must become whole in time. Armed by the first chunk that leaves one unfinished. */
+  /** A message that is kept must become whole in time. The deadline is moved only to make it earlier; it is looked at again when it fires. */
   private watchMessages(): void {
     if (this.countedHalfOpen) return;
-    const keeping = this.fromConsumerFramer.keeping || this.fromProviderFramer.keeping;
-    if (keeping === (this.messageDeadline !== 0)) return;
-    this.messageDeadline = keeping ? this.session.now() + MESSAGE_MS : 0;
-    this.session.setDeadline(this.messageDeadline);
+    const now = this.session.now();
+    this.keptUp.look(this.fromConsumerFramer, now);
+    this.keptDown.look(this.fromProviderFramer, now);
+    const { messageDeadline } = this;
+    const due = this.messageDue();
+    if (due === messageDeadline || (due > messageDeadline && messageDeadline !== 0)) return;
+    this.messageDeadline = due;
+    this.session.setDeadline(due);
+  }
+  /** The earlier of the two; 0: nothing is kept. */
+  private messageDue(): number {
+    const [up, down] = [this.keptUp.by, this.keptDown.by];
+    return up === 0 || down === 0 ? up + down : Math.min(up, down);
   }
 
   // ---- bus ----
@@ -249,7 +272,14 @@ export class DbusFilter implements Filter {
     else this.session.downstream.end();
   }
   onDeadline(): void {
-    this.c.stop(this.countedHalfOpen ? "no Hello in time" : "a message did not arrive whole in time");
+    if (this.countedHalfOpen) {
+      this.c.stop("no Hello in time");
+      return;
+    }
+    const due = this.messageDue();
+    if (due !== 0 && due <= this.session.now()) this.c.stop("a message did not arrive whole in time");
+    this.messageDeadline = due;
+    if (due !== 0) this.session.setDeadline(due);
   }
 
   onConfig(config: unknown): void {

@@ -12,7 +12,7 @@ class DbusHandler implements LinkHandler {
   private config: DbusConfig;
   private readonly dialer: ProviderDialer;
   private resolver: IdentityResolver;
-  private readonly state: LinkState = { halfOpen: 0 };
+  private readonly state: LinkState = { halfOpen: 0, heldFds: 0 };
 
   constructor(config: DbusConfig) {
     this.config = config;

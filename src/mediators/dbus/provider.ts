@@ -299,8 +299,8 @@ export class ProviderJudge implements Judge {
   private driverSignal(b: Uint8Array, at: number, available: number, h: Header, iface: string, member: string): number {
     const { c } = this;
     const changed = iface === BUS_INTERFACE && member === "NameOwnerChanged" && h.destination.at === 0;
-    // Without a watch of ours every one that comes was asked for by the consumer.
-    if (!changed || !c.watch.active) {
+    // Without a watch of ours every one that comes was asked for by the consumer; with a filter it may still be about a hidden name.
+    if (!changed || !(c.watch.active || c.view.rights.filtered)) {
       // The one for Hello was told with our answer to the consumer's own.
       return c.greeted ? PASS : DROP;
     }

@@ -56,6 +56,9 @@ export class Framer {
     this.sink = judge;
   }
 
+  /** Messages that have ended. */
+  messages = 0;
+
   /** True between messages. False in the middle of one: nothing else may be written to its sink. */
   get atBoundary(): boolean {
     return this.state === STATE.HEADER && this.have === 0;
@@ -167,6 +170,7 @@ export class Framer {
   }
   private finished(): void {
     this.state = STATE.HEADER;
+    this.messages = (this.messages + 1) >>> 0;
     this.sink.boundary();
   }
   private forget(): void {

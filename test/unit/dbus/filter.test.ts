@@ -68,7 +68,7 @@ describe("handshakes", () => {
     const s = new DbusSession(config());
     s.session.advance(31_000);
     expect(s.session.state).toContain("no Hello in time");
-    const state = { halfOpen: 0 };
+    const state = { halfOpen: 0, heldFds: 0 };
     const open = Array.from({ length: HALF_OPEN_MAX }, () => new DbusSession(config(), { state }));
     expect(new DbusSession(config(), { state }).session.state).toContain("without Hello");
     open[0]!.session.end();
@@ -330,6 +330,14 @@ describe("the bus driver", () => {
     s.nameOwnerChanged(":1.9", ":1.9", "");
     s.nameOwnerChanged(":1.9", ":1.9", "");
     expect(s.received().map((m) => m.body)).toEqual([[":1.9", ":1.9", ""]]);
+  });
+  test("nothing is told to a role that may see nothing, though nothing is watched for it", () => {
+    const s = DbusSession.open(config({ lists: lists() }), A);
+    expect(s.rules).toEqual([]);
+    s.call({ ...toBus, member: "AddMatch", flags: 1, signature: "s", body: ["member='NameOwnerChanged'"] });
+    s.nameOwnerChanged("org.x.Hidden", ":1.8", ":1.9");
+    s.nameOwnerChanged(":1.8", ":1.8", "");
+    expect(s.received()).toEqual([]);
   });
   test("a consumer can't remove a watch of ours", () => {
     const s = DbusSession.open(graph(["org.a.B"]), A);
@@ -687,6 +695,31 @@ describe("bytes", () => {
     expect(s.answer()).toBe("AccessDenied");
     s.call({ destination: "org.a.B", interface: "org.a.B", member: "M", serial: 10 });
     expect(s.atBus).toHaveLength(1);
+  });
+  test("a stream that is never at a boundary goes on: each message has its own time", () => {
+    const s = DbusSession.open(graph(["org.a.B"]), A);
+    const b = message({ type: CALL, flags: 1, path: "/", member: "M", interface: "org.a.B", destination: "org.a.B" });
+    const shifted = Uint8Array.from(Buffer.concat([b.subarray(40), b.subarray(0, 40)]));
+    s.session.consumerSends(b.subarray(0, 40));
+    for (let i = 0; i < 30; i++) {
+      s.session.advance(10_000);
+      s.session.consumerSends(shifted);
+    }
+    expect(s.session.state).toBe("open");
+    s.session.advance(140_000);
+    expect(s.session.state).toBe("open");
+    s.session.advance(20_000);
+    expect(s.session.state).toContain("in time");
+  });
+  test("all sessions of a link together hold only so many fds", () => {
+    const state = { halfOpen: 0, heldFds: 1010 };
+    const s = DbusSession.open(graph(["org.a.B"]), { ...A, state });
+    const b = message({ type: CALL, path: "/", member: "M", interface: "org.a.B", destination: "org.a.B" });
+    const many = Array.from({ length: 15 }, (_, i) => 100 + i);
+    s.session.consumerSends(b.subarray(0, 40), many);
+    expect(s.session.state).toContain("more fds");
+    expect(s.session.leakedFds).toEqual([]);
+    expect(state).toEqual({ halfOpen: 0, heldFds: 1010 });
   });
   test("a kept message that never ends is given up in time", () => {
     const s = DbusSession.open(graph(["org.a.B"]), A);
