@@ -35,6 +35,7 @@ Without a command: ${DEFAULT_COMMAND}. "pv-xconnect COMMAND --help" tells a comm
 }
 
 async function main(argv: string[]): Promise<number> {
+  if (argv[0] === "help" && argv.length === 2) return await main([argv[1]!, "--help"]);
   const first = argv[0];
   if (first === "--help" || first === "-h" || first === "help") {
     process.stdout.write(await help());
