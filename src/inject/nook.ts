@@ -7,7 +7,6 @@
  * Inside a directory that exists for some microseconds it has to find that one first,
  * open it, list it and win the same race there.
  */
-import { randomBytes } from "node:crypto";
 import { ELOOP, ENOENT, ENOTDIR, ESTALE } from "../sys/errno.ts";
 import {
   AT_REMOVEDIR,
@@ -21,12 +20,13 @@ import {
   RESOLVE_NO_XDEV,
 } from "../sys/flags.ts";
 import { type Argument, fd, NR, type Step } from "../sys/guarded.ts";
+import { randomHex } from "../sys/random.ts";
 import { pvx } from "../sys/shim.ts";
 import { type ObjectIdentity, type ObjectStat, requireObject, statName, statOf } from "./object-id.ts";
 import { type ContainerRoot, isErrno } from "./root.ts";
 
 /** `.pvx-` and 16 hex digits: a name that nobody has by chance. */
-export const temporaryName = (): string => `.pvx-${randomBytes(8).toString("hex")}`;
+export const temporaryName = (): string => `.pvx-${randomHex(8)}`;
 
 export interface NookName {
   /** In the target's directory. */
@@ -37,7 +37,7 @@ export interface NookName {
   readonly recorded: string;
 }
 export function newNookName(): NookName {
-  const [nook, inner] = [temporaryName(), randomBytes(8).toString("hex")];
+  const [nook, inner] = [temporaryName(), randomHex(8)];
   return { nook, inner, recorded: `${nook}/${inner}` };
 }
 /** A name that we have recorded: of an object beside its target (`inner` empty), or in its nook. */

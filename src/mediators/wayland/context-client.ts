@@ -11,11 +11,11 @@
  * other's death: the compositor stops listening when ours closes, and ours has no reader
  * left when the compositor is gone.
  */
-import { randomBytes } from "node:crypto";
 import { ProviderDialer, type ProviderEndpoint } from "../../inject/provider.ts";
 import { checked, EAGAIN, errnoName } from "../../sys/errno.ts";
 import { AT_FDCWD, MSG_CTRUNC, O_CLOEXEC, O_NOFOLLOW, O_PATH, SOCK_STREAM } from "../../sys/flags.ts";
 import { cstring, Memory } from "../../sys/memory.ts";
+import { randomHex } from "../../sys/random.ts";
 import { pvx } from "../../sys/shim.ts";
 import { bindAt, listen, unixSocket } from "../../sys/unix-socket.ts";
 import { ContextHandshake, type HandshakeStep, type Identity } from "./context-handshake.ts";
@@ -143,7 +143,7 @@ class Offer {
       pvx.pvx_openat(AT_FDCWD, cstring(directory), O_PATH | O_CLOEXEC, 0),
       () => `open(${JSON.stringify(directory)}, O_PATH)`,
     );
-    const name = `.wayland-${randomBytes(12).toString("hex")}`;
+    const name = `.wayland-${randomHex(12)}`;
     try {
       bindAt(socket, dir, name, 0o600);
       const fd = pvx.pvx_openat(dir, cstring(name), O_PATH | O_NOFOLLOW | O_CLOEXEC, 0);
