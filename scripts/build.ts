@@ -32,8 +32,13 @@ const result = await Bun.build({
   entrypoints: ENTRIES.map((entry) => join(ROOT, entry)),
   root: join(ROOT, "src"),
   target: "bun",
-  // Source text is held for as long as the program runs: less of it is less memory. Names stay, for stack traces.
+  // Names stay, for stack traces.
   minify: { whitespace: true, syntax: true },
+  // Parsed at build time: the start takes two thirds of the time, and 1.7 MB of what parsing leaves behind are saved.
+  bytecode: true,
+  format: "esm",
+  // A command's own modules apart from what others share, so that the daemon does not hold theirs: 0.7 MB.
+  splitting: true,
   // dbus-next's optional ways to reach a bus, none of which is used: unix sockets with fd passing, X11's root window.
   external: ["x11", "usocket"],
   compile: {
