@@ -6,14 +6,13 @@
  * A type's handler is loaded with its first link, so that a device without D-Bus does
  * not hold D-Bus's code. `require`, since nothing asynchronous ever happens here.
  */
-import { workerData } from "node:worker_threads";
 import type { createHandler as dbus } from "./mediators/dbus/handler.ts";
 import type { createHandler as rest } from "./mediators/rest/handler.ts";
 import { createHandler as unix } from "./mediators/unix/handler.ts";
 import type { createHandler as wayland } from "./mediators/wayland/handler.ts";
-import { DataPlane, type HandlerFactory } from "./relay/data-plane.ts";
+import type { HandlerFactory } from "./relay/data-plane.ts";
 import type { LinkHandler, LinkIdentity } from "./relay/filter.ts";
-import type { DataPlaneStart } from "./relay/messages.ts";
+import { serveOrders } from "./relay/plane-thread.ts";
 
 type Create<C> = (link: LinkIdentity, config: C) => LinkHandler;
 
@@ -33,4 +32,4 @@ const factories: Readonly<Record<string, HandlerFactory>> = {
   wayland: lazily<Parameters<typeof wayland>[1]>(() => require("./mediators/wayland/handler.ts")),
 };
 
-new DataPlane(workerData as DataPlaneStart, factories).run();
+serveOrders(factories);

@@ -1,5 +1,4 @@
-/** The data plane as a whole: the reactor, the links, what they share, and the mailbox of the control thread. */
-import { type MessagePort, receiveMessageOnPort } from "node:worker_threads";
+/** The data plane as a whole: the reactor, the links, what they share, and what the control thread orders. */
 import { EPOLLIN, F_SETPIPE_SZ } from "../sys/flags.ts";
 import { Memory } from "../sys/memory.ts";
 import { pvx } from "../sys/shim.ts";
@@ -26,25 +25,34 @@ export class DataPlane {
   /** Large pieces of a straight stream pass by reference. */
   readonly splices: boolean;
   private readonly links = new Map<number, RelayLink>();
-  private readonly port: MessagePort;
+  /** To the control thread. */
+  readonly tell: (message: FromDataPlane) => void;
+  /** Orders announced by the eventfd and not delivered yet. */
+  private ordersDue = 0;
   private readonly factories: Readonly<Record<string, HandlerFactory>>;
   private wasOverBudget = false;
 
-  constructor(start: DataPlaneStart, factories: Readonly<Record<string, HandlerFactory>>) {
-    this.port = start.port;
+  constructor(
+    start: DataPlaneStart,
+    factories: Readonly<Record<string, HandlerFactory>>,
+    tell: (message: FromDataPlane) => void,
+  ) {
+    this.tell = tell;
     this.reactor = new Reactor(new Memory(start.counters), start.spin);
     this.fdLimit = start.fdLimit;
     this.fdReserve = Math.min(FD_RESERVE, start.fdLimit >> 2);
     this.splices = start.splice && this.openPipe();
     this.counters = new Float64Array(start.counters);
     this.factories = factories;
-    const word = new Memory(8);
+    const count = new Memory(8);
+    const announced = new BigUint64Array(count.buffer);
     this.reactor.add(
       start.wakeFd,
       {
         onEvents: () => {
-          pvx.pvx_read(start.wakeFd, word.address, 8);
-          this.drainMailbox();
+          if (pvx.pvx_read(start.wakeFd, count.address, 8) !== 8) return;
+          this.ordersDue += Number(announced[0]);
+          this.reactor.stop();
         },
       },
       EPOLLIN,
@@ -61,26 +69,17 @@ export class DataPlane {
     return true;
   }
 
-  /** Serves until the process ends. */
-  run(): void {
-    this.tell({ event: "ready" });
-    this.drainMailbox();
-    this.reactor.run();
+  /** Serves until orders are announced; at once back while some of those announced are still to come. */
+  runUntilOrdered(): void {
+    if (this.ordersDue === 0) this.reactor.run();
   }
 
-  tell(message: FromDataPlane): void {
-    this.port.postMessage(message);
+  /** An announced order has come. */
+  deliver(message: ToDataPlane): void {
+    this.ordersDue--;
+    this.obey(message);
   }
 
-  private drainMailbox(): void {
-    for (;;) {
-      const received = receiveMessageOnPort(this.port);
-      if (received === undefined) return;
-      this.obey(received.message as ToDataPlane);
-    }
-  }
-
-  /** One order of the control thread. */
   obey(message: ToDataPlane): void {
     const link = this.links.get(message.slot);
     switch (message.op) {

@@ -36,8 +36,9 @@ export type FromDataPlane =
       readonly record: Readonly<Record<string, unknown>>;
     };
 
+/** The first message to the data plane's thread. */
 export interface DataPlaneStart {
-  readonly port: import("node:worker_threads").MessagePort;
+  /** Eventfd: one is added for each order, after it was posted. */
   readonly wakeFd: number;
   readonly counters: SharedArrayBuffer;
   /** RLIMIT_NOFILE in force. */

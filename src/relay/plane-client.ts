@@ -6,7 +6,6 @@
  * plane from the call on.
  */
 import { availableParallelism } from "node:os";
-import { MessageChannel, type MessagePort, Worker } from "node:worker_threads";
 import { checked } from "../sys/errno.ts";
 import { kernelAtLeast } from "../sys/kernel.ts";
 import { Memory } from "../sys/memory.ts";
@@ -30,7 +29,6 @@ const CLOSE_MS = 2000;
 
 export class PlaneClient {
   private readonly worker: Worker;
-  private readonly port: MessagePort;
   private readonly wakeFd: number;
   private readonly one = new Memory(8);
   private readonly table: SharedArrayBuffer;
@@ -50,25 +48,21 @@ export class PlaneClient {
     new BigUint64Array(this.one.buffer)[0] = 1n;
     this.table = counterTable();
     this.rows = new Float64Array(this.table);
-    const channel = new MessageChannel();
-    this.port = channel.port1;
+    // The web's Worker and not node's, which costs megabytes more: plane-thread.ts. `smol`: a smaller heap.
+    this.worker = new Worker(entry, { smol: true });
+    this.worker.onmessage = ({ data }: MessageEvent<FromDataPlane>) => this.receive(data);
+    this.worker.onerror = (event) => events.onFatal(new Error(event.message));
+    this.worker.addEventListener("close", ({ code }) =>
+      events.onFatal(new Error(`The data plane ended with code ${code}`)),
+    );
     const start: DataPlaneStart = {
-      port: channel.port2,
       wakeFd: this.wakeFd,
       counters: this.table,
       fdLimit,
       splice,
       spin: availableParallelism() > 1,
     };
-    this.port.on("message", (message: FromDataPlane) => this.receive(message));
-    this.worker = new Worker(entry, {
-      workerData: start,
-      transferList: [channel.port2],
-      // Bun's own: a smaller heap for a thread that allocates little.
-      ...{ smol: true },
-    });
-    this.worker.on("error", (error) => events.onFatal(error instanceof Error ? error : new Error(String(error))));
-    this.worker.on("exit", (code) => events.onFatal(new Error(`The data plane ended with code ${code}`)));
+    this.worker.postMessage(start);
   }
 
   /** Resolves when the data plane serves. */
@@ -120,7 +114,7 @@ export class PlaneClient {
   }
 
   private send(message: ToDataPlane): void {
-    this.port.postMessage(message);
+    this.worker.postMessage(message);
     pvx.pvx_write(this.wakeFd, this.one.address, 8);
   }
 

@@ -97,10 +97,13 @@ export class Reactor {
     this.stopping = true;
   }
 
-  /** Returns after `stop()`. What a handler throws comes out of here: the reactor's state can't be trusted then. */
+  /**
+   * Returns after `stop()`, with the wakeup's work done, and may be called again. What a handler
+   * throws comes out of here: the reactor's state can't be trusted then.
+   */
   run(): void {
+    this.stopping = false;
     while (!this.stopping) this.turn(SLEEP_MAX_MS);
-    pvx.pvx_close(this.epoll);
   }
 
   /** One wakeup, waiting at most `maxMs`. */

@@ -1,8 +1,6 @@
 /** A data plane of its own for the relay's tests: plain dialling, and filters that do one thing each. */
-import { workerData } from "node:worker_threads";
-import { DataPlane } from "../../src/relay/data-plane.ts";
 import type { Dial, Filter, LinkHandler, LinkIdentity, Session } from "../../src/relay/filter.ts";
-import type { DataPlaneStart } from "../../src/relay/messages.ts";
+import { serveOrders } from "../../src/relay/plane-thread.ts";
 import { EAGAIN, ECONNREFUSED, EMFILE, ENOENT, errnoName } from "../../src/sys/errno.ts";
 import { SOCK_STREAM } from "../../src/sys/flags.ts";
 import { pvx } from "../../src/sys/shim.ts";
@@ -181,4 +179,4 @@ function createHandler(_link: LinkIdentity, first: unknown): LinkHandler {
   };
 }
 
-new DataPlane(workerData as DataPlaneStart, { unix: createHandler }).run();
+serveOrders({ unix: createHandler });

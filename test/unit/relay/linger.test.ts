@@ -2,7 +2,6 @@ import { afterEach, beforeEach, describe, expect, test } from "bun:test";
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { MessageChannel } from "node:worker_threads";
 import { COLUMN, counterTable } from "../../../src/relay/counters.ts";
 import { DataPlane } from "../../../src/relay/data-plane.ts";
 import type { LinkHandler } from "../../../src/relay/filter.ts";
@@ -22,7 +21,6 @@ describe("a session of which one direction is over", () => {
   let provider: Provider;
   let consumer: Peer;
   let upstream: Peer;
-  const channels: MessageChannel[] = [];
 
   const turn = (times = 5) => {
     for (let i = 0; i < times; i++) plane.reactor.turn(0);
@@ -50,12 +48,11 @@ describe("a session of which one direction is over", () => {
       configure() {},
       close() {},
     };
-    const channel = new MessageChannel();
-    channels.push(channel);
     const wakeFd = pvx.pvx_eventfd();
     plane = new DataPlane(
-      { port: channel.port2, wakeFd, counters: counterTable(), fdLimit: 4096, splice: true, spin: false },
+      { wakeFd, counters: counterTable(), fdLimit: 4096, splice: true, spin: false },
       { unix: () => handler },
+      () => {},
     );
     const path = join(folder, `l${number}`);
     const listenFd = unixSocket(1);
@@ -75,7 +72,6 @@ describe("a session of which one direction is over", () => {
     consumer.close();
     upstream.close();
     provider.close();
-    for (const channel of channels.splice(0)) channel.port1.close();
     if (number === 5) rmSync(folder, { recursive: true, force: true });
   });
 
