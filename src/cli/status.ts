@@ -2,6 +2,7 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import { parseArgs } from "node:util";
 import { type Command, type CommandIo, EXIT_OK } from "./command.ts";
+import { plain } from "./plain-text.ts";
 import { askStatus, type Status } from "./status-client.ts";
 import { usage } from "./usage.ts";
 
@@ -43,11 +44,6 @@ export function shortAge(since: string, now: number): string {
   if (seconds < 7200) return `${Math.round(seconds / 60)}m`;
   return seconds < 172_800 ? `${Math.round(seconds / 3600)}h` : `${Math.round(seconds / 86_400)}d`;
 }
-
-// biome-ignore lint/suspicious/noControlCharactersInRegex: finding them is the point
-const CONTROL = /[\u0000-\u001f\u007f-\u009f]/g;
-/** A name from the graph must not write to the terminal. */
-const plain = (text: string): string => text.replace(CONTROL, "\uFFFD");
 
 const HEAD = ["STATE", "CONSUMER", "NAME", "TYPE", "ROLE", "TARGET", "SESS", "IN", "OUT", "FDS", "DENIED", "SINCE"];
 

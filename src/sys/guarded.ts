@@ -34,8 +34,11 @@ export interface GuardOptions {
 const STACK_BYTES = 32 * 1024;
 /** Longest that one program may take: a device's slowest honest file system answers well within it. */
 export const GUARD_MS = 500;
-/** Children that could not even be killed, each costing its buffers until it ends: no new program beyond. */
-const LOST_MAX = 16;
+/**
+ * Children that could not even be killed, each costing its buffers (some 40 KB) until it ends: no new program
+ * beyond, for anybody. One a scope: a container that starts again with one hanging is a new scope.
+ */
+const LOST_MAX = 256;
 const F_DUPFD_CLOEXEC = 1030;
 
 interface Lost {
