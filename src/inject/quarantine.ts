@@ -7,8 +7,8 @@
  * vanishing share of the clock. It is forgiven after a quiet while and not by the
  * next success: a server that answers every second request would start anew each time.
  *
- * A server may also answer each request just in time. So what walks wait is added up, in
- * deadlines; some of them together count as one that passed.
+ * A server may also answer each request just in time. So what walks wait beyond a small
+ * share of the time is added up, and some deadlines' worth together count as one that passed.
  */
 
 /** First pause after a deadline passed, in milliseconds. */
@@ -22,10 +22,10 @@ const REMEMBERED_MAX = 1024;
 
 /** Waits that together count as a passed deadline, in deadlines: a device that boots is slow for many links at once. */
 const DEBT_MAX = 4;
-/** After so long one deadline of what was waited is forgotten: at most 1 % of the time, of walks of 500 ms. */
-const DEBT_MS = 50_000;
+/** Share of the time that a container may make us wait for ever: below it, what was waited is forgotten as fast. */
+const FREE_SHARE = 0.05;
 /** Share of a deadline that is no wait: the walk itself, and other processes' turns on the processor. */
-const ORDINARY = 0.01;
+const ORDINARY = 0.02;
 
 interface Record {
   strikes: number;
@@ -33,7 +33,7 @@ interface Record {
   last: number;
 }
 interface Debt {
-  deadlines: number;
+  ms: number;
   at: number;
 }
 
@@ -58,17 +58,18 @@ export class Quarantine {
     return pause;
   }
 
-  /** A walk in `scope` ended in time, after `share` of its deadline. */
-  waited(scope: string, share: number, now: number): void {
-    if (share <= ORDINARY) return;
+  /** A walk in `scope` ended in time, after `waitedMs` of its deadline. */
+  waited(scope: string, waitedMs: number, deadlineMs: number, now: number): void {
+    const excess = waitedMs - ORDINARY * deadlineMs;
+    if (excess <= 0) return;
     const known = this.debts.get(scope);
-    const left = known === undefined ? 0 : Math.max(0, known.deadlines - (now - known.at) / DEBT_MS);
-    const deadlines = left + share - ORDINARY;
+    const left = known === undefined ? 0 : Math.max(0, known.ms - (now - known.at) * FREE_SHARE);
+    const limit = DEBT_MAX * deadlineMs;
     this.debts.delete(scope);
     // After a strike the account stays full: the next slow answer is the next strike.
-    this.debts.set(scope, { deadlines: Math.min(deadlines, DEBT_MAX), at: now });
+    this.debts.set(scope, { ms: Math.min(left + excess, limit), at: now });
     forgetOldest(this.debts);
-    if (deadlines >= DEBT_MAX) this.strike(scope, now);
+    if (left + excess >= limit) this.strike(scope, now);
   }
 }
 

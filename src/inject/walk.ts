@@ -33,6 +33,6 @@ export function walk(
   } finally {
     const then = performance.now();
     if (late) quarantine.strike(scope, then);
-    else quarantine.waited(scope, (then - now) / timeoutMs, then);
+    else quarantine.waited(scope, then - now, timeoutMs, then);
   }
 }

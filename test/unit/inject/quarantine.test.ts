@@ -35,23 +35,42 @@ describe("a container that let a deadline pass", () => {
     for (let i = 0; i < 4; i++) {
       expect(quarantine.remaining("a", now)).toBe(0);
       now += 450;
-      quarantine.waited("a", 0.9, now);
+      quarantine.waited("a", 450, 500, now);
     }
     expect(quarantine.remaining("a", now)).toBe(0);
     now += 450;
-    quarantine.waited("a", 0.9, now);
+    quarantine.waited("a", 450, 500, now);
     expect(quarantine.remaining("a", now)).toBe(2_000);
     now += 2_450;
-    quarantine.waited("a", 0.9, now);
+    quarantine.waited("a", 450, 500, now);
     expect(quarantine.remaining("a", now)).toBe(4_000);
   });
 
   test("what an ordinary walk takes adds up to nothing, a slow start is forgotten", () => {
     const quarantine = new Quarantine();
-    for (let i = 0; i < 100_000; i++) quarantine.waited("a", 0.009, i);
-    expect(quarantine.remaining("a", 100_000)).toBe(0);
-    for (let i = 0; i < 100; i++) quarantine.waited("b", 0.5, i * 100_000);
-    expect(quarantine.remaining("b", 10_000_000)).toBe(0);
+    for (let i = 0; i < 100_000; i++) quarantine.waited("a", 1.9, 100, 2 * i);
+    expect(quarantine.remaining("a", 200_000)).toBe(0);
+    for (let i = 0; i < 100; i++) quarantine.waited("b", 250, 500, i * 5_000);
+    expect(quarantine.remaining("b", 500_000)).toBe(0);
+  });
+
+  test("slow answers of each kind together have a small share of the time", () => {
+    for (const [waits, deadline] of [
+      [9, 100],
+      [95, 100],
+      [30, 500],
+      [490, 500],
+    ] as const) {
+      const quarantine = new Quarantine();
+      let [now, waited] = [0, 0];
+      for (; now < 600_000; now++) {
+        if (quarantine.remaining("a", now) > 0) continue;
+        now += waits;
+        waited += waits;
+        quarantine.waited("a", waits, deadline, now);
+      }
+      expect(waited / now).toBeLessThan(0.07);
+    }
   });
 
   test("many of them do not make it grow without end", () => {
