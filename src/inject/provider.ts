@@ -6,6 +6,7 @@
  * its own (a pidfd, and the inode found last), given back by `close`.
  */
 import type { Dial } from "../relay/filter.ts";
+import { closeApart } from "../sys/close-apart.ts";
 import {
   EAGAIN,
   ECONNREFUSED,
@@ -151,7 +152,8 @@ export function probeSocketType(endpoint: ProviderEndpoint): SocketTypeProbe {
   try {
     const first = dialer.connect(SOCK_SEQPACKET);
     if (typeof first === "number") {
-      pvx.pvx_close(first);
+      // It may have been sent something already.
+      closeApart(first, true);
       return "seqpacket";
     }
     if (first.errno === EAGAIN) return "seqpacket";

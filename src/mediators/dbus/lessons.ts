@@ -3,8 +3,6 @@ import type { LinkIdentity, Session } from "../../relay/filter.ts";
 
 /** Different things of one link. What is beyond is not learned; a policy of that size is not one. */
 const LESSONS_MAX = 4096;
-/** Longer paths are not learned: one may have 64 KiB, and each is kept. */
-const LESSON_PATH_MAX = 1024;
 /** Longest path that is learned: a rule with a longer one is nobody's. */
 const PATH_MAX = 1024;
 
@@ -32,7 +30,6 @@ export class Lessons {
 
   learn(kind: Lesson["kind"], name: string, iface = "", member = "", path = ""): void {
     if (path.length > PATH_MAX) return;
-    if (path.length > LESSON_PATH_MAX) return;
     const key = `${kind} ${name} ${iface} ${member} ${path}`;
     const seen = seenOn.get(this.session.link) ?? new Set();
     seenOn.set(this.session.link, seen);

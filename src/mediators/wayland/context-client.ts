@@ -12,6 +12,7 @@
  * left when the compositor is gone.
  */
 import { ProviderDialer, type ProviderEndpoint } from "../../inject/provider.ts";
+import { closeApart } from "../../sys/close-apart.ts";
 import { checked, EAGAIN, errnoName } from "../../sys/errno.ts";
 import { AT_FDCWD, MSG_CTRUNC, O_CLOEXEC, O_NOFOLLOW, O_PATH, SOCK_STREAM } from "../../sys/flags.ts";
 import { cstring, Memory } from "../../sys/memory.ts";
@@ -83,7 +84,7 @@ class Conversation {
     for (let pause = POLL_FIRST_MS; ; pause = Math.min(2 * pause, POLL_MAX_MS)) {
       const n = pvx.pvx_recv(this.fd, this.input.address, IO_BYTES, this.fds.address, this.info.address);
       const [received = 0, flags = 0] = new Int32Array(this.info.buffer);
-      if (n >= 0) for (const fd of new Int32Array(this.fds.buffer, 0, received)) pvx.pvx_close(fd);
+      if (n >= 0) for (const fd of new Int32Array(this.fds.buffer, 0, received)) closeApart(fd, true);
       if (n > 0 && (received > 0 || (flags & MSG_CTRUNC) !== 0))
         return { reason: "the compositor sent fds that nobody asked for", hostile: true };
       if (n > 0) return this.input.bytes.slice(0, n);
@@ -113,7 +114,7 @@ export async function attachContext(
   } catch (error) {
     return { kind: "failed", reason: error instanceof Error ? error.message : String(error) };
   } finally {
-    pvx.pvx_close(dialled);
+    closeApart(dialled, false);
     offer.close();
   }
 }

@@ -1,0 +1,30 @@
+import { expect, test } from "bun:test";
+import { existsSync, mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { closeApart } from "../../../src/sys/close-apart.ts";
+import { SOCK_STREAM } from "../../../src/sys/flags.ts";
+import { cstring } from "../../../src/sys/memory.ts";
+import { pvx } from "../../../src/sys/shim.ts";
+import { listen, unixSocket } from "../../../src/sys/unix-socket.ts";
+
+test("a socket in whose queue a lingering connection lies is closed without waiting for it", async () => {
+  const folder = mkdtempSync(join(tmpdir(), "pvx-close-"));
+  const path = join(folder, "s");
+  const listening = unixSocket(SOCK_STREAM);
+  expect(pvx.pvx_bind(listening, cstring(path), 0o600)).toBe(0);
+  listen(listening, 1);
+  const program = join(import.meta.dir, "../../support/hostile-fds.py");
+  const peer = Bun.spawn(["/usr/bin/python3", program, path], { stdin: "pipe", stdout: "pipe" });
+  await peer.stdout.getReader().read();
+  const fd = pvx.pvx_accept(listening);
+  expect(fd).toBeGreaterThan(2);
+  const before = performance.now();
+  closeApart(fd, false);
+  expect(performance.now() - before).toBeLessThan(2000);
+  for (let i = 0; i < 200 && existsSync(`/proc/self/fd/${fd}`); i++) await Bun.sleep(5);
+  expect(existsSync(`/proc/self/fd/${fd}`)).toBe(false);
+  peer.kill();
+  pvx.pvx_close(listening);
+  rmSync(folder, { recursive: true });
+});
