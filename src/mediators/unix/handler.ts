@@ -46,6 +46,9 @@ class UnixHandler implements LinkHandler {
   readonly maxFdsPerMessage = FDS_PER_MESSAGE_MAX;
   private config: UnixConfig;
   private readonly dialer: ProviderDialer;
+  /** Nothing of these is looked at any more, yet a later policy must be able to end them. Closed ones are swept out now and then. */
+  private sessions: Session[] = [];
+  private sweepAt = 64;
 
   constructor(config: UnixConfig) {
     this.config = config;
@@ -55,13 +58,23 @@ class UnixHandler implements LinkHandler {
     return this.dialer.dial();
   }
   open(session: Session): Filter | undefined {
+    if (this.sessions.length >= this.sweepAt) {
+      this.sessions = this.sessions.filter(({ closed }) => !closed);
+      this.sweepAt = Math.max(64, 2 * this.sessions.length);
+    }
+    this.sessions.push(session);
     if (this.config.identity === "greeting") return new Greeting(session);
     if (this.config.identity === "credentials") session.attachCredentials();
     return undefined;
   }
   configure(config: unknown): void {
+    const before = this.config;
     this.config = config as UnixConfig;
     this.dialer.update(this.config.provider);
+    const { identity, provider } = this.config;
+    if (identity === before.identity && provider.path === before.provider.path) return;
+    // Their provider was told of them otherwise, or is another one than policy has now.
+    for (const session of this.sessions.splice(0)) if (!session.closed) session.finish("the policy has changed");
   }
   close(): void {
     this.dialer.close();
