@@ -57,6 +57,8 @@ export class DbusFilter implements Filter {
   private readonly link: LinkState;
   private config: DbusConfig;
   private readonly c: Conversation;
+  /** Of the consumer's messages. */
+  private readonly limits: HeaderLimits & { maxMessage: number };
   private readonly fromConsumerFramer: Framer;
   private readonly fromProviderFramer: Framer;
   private phase: Phase = "waiting";
@@ -76,8 +78,8 @@ export class DbusFilter implements Filter {
     this.config = config;
     this.link = link;
     this.c = new Conversation(session, config.rights, link);
-    const limits = { maxMessage: config.maxMessage, maxFields: FIELDS_MAX, unknownFields: false };
-    this.fromConsumerFramer = new Framer(limits, new ConsumerJudge(this.c));
+    this.limits = { maxMessage: config.maxMessage, maxFields: FIELDS_MAX, unknownFields: false };
+    this.fromConsumerFramer = new Framer(this.limits, new ConsumerJudge(this.c));
     const provider = new ProviderJudge(this.c, () => this.joined());
     this.fromProviderFramer = new Framer(PROVIDER_LIMITS, provider);
     if (link.halfOpen >= HALF_OPEN_MAX) {
@@ -292,6 +294,7 @@ export class DbusFilter implements Filter {
       return;
     }
     this.config = next;
+    this.limits.maxMessage = next.maxMessage;
     c.view.rights = new Rights(next.rights);
     if (c.answers !== undefined && !c.watch.align()) c.stop("Cannot ask the bus for owners");
   }

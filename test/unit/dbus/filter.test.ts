@@ -721,6 +721,15 @@ describe("bytes", () => {
     expect(s.session.leakedFds).toEqual([]);
     expect(state).toEqual({ halfOpen: 0, heldFds: 1010 });
   });
+  test("a smaller max_message holds for the next message of an open connection", () => {
+    const s = DbusSession.open(config());
+    const call = { destination: "org.a.B", interface: "org.a.B", member: "M", signature: "ay" };
+    s.call({ ...call, serial: 9, body: [Buffer.alloc(5000)] });
+    expect(s.atBus).toHaveLength(1);
+    s.filter.onConfig(config({}, 4096));
+    s.call({ ...call, serial: 10, body: [Buffer.alloc(5000)] });
+    expect(s.session.state).toContain("message-too-long");
+  });
   test("a kept message that never ends is given up in time", () => {
     const s = DbusSession.open(graph(["org.a.B"]), A);
     const b = message({
