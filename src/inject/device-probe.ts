@@ -6,12 +6,12 @@
  * through where the consumer would not), and ids and capabilities are those of its user
  * namespace. The asking child lives for some 100 µs in the consumer's cgroup, where the
  * consumer may freeze it, starve it or have it killed for want of memory: so it shares no
- * memory with us, and a consumer that lets it hang is left alone for a while.
+ * memory with us where that can be, and a consumer that lets it hang is left alone for a while.
  *
  * access(2) goes through the same device rules as open(2) (fs/namei.c, inode_permission)
  * and never reaches the driver, so it tells a refusal of the cgroup from the driver's own.
  */
-import { closeSync, openSync, readlinkSync } from "node:fs";
+import { closeSync, existsSync, openSync, readlinkSync } from "node:fs";
 import { EACCES, EBUSY, ENODEV, ENXIO, EPERM, EROFS, errnoName, SysError } from "../sys/errno.ts";
 import {
   CLONE_NEWNS,
@@ -65,6 +65,8 @@ interface Place {
   readonly scope: string;
   /** The first step joins the consumer's cgroup. */
   readonly joins: boolean;
+  /** The cgroup limits memory as well: who is killed for want of it takes all that share the memory along. */
+  readonly apart: boolean;
   /** The consumer's device rules are known to be ours too: nothing to join. */
   readonly shared: boolean;
   close(): void;
@@ -103,7 +105,9 @@ function enterConsumer(pid: number): Place {
         { call: "setresuid(0)", nr: NR.setresuid, args: [0, 0, 0] },
       );
     const scope = `devices ${pid} ${startTimeOf(pid)}`;
-    return { steps, scope, joins, shared: shared && cgroup !== undefined, close };
+    // A copy of our memory costs milliseconds: not where the hierarchy has device rules alone (v1).
+    const limits = cgroup?.version === 2 || existsSync(`${cgroup?.directory}/memory.limit_in_bytes`);
+    return { steps, scope, joins, apart: joins && limits, shared: shared && cgroup !== undefined, close };
   } catch (error) {
     close();
     throw error;
@@ -132,7 +136,7 @@ function judge(place: Place, target: ProbeTarget): DeviceProbe {
     // Some step that succeeds at the end: the last one's result is the program's.
     const end: Step = { call: "umask()", nr: NR.umask, args: [0] };
     const steps = [...place.steps, access(R_OK), access(W_OK), ...asked, end];
-    const program = walk(place.scope, steps, OPEN_MS, { apart: true });
+    const program = walk(place.scope, steps, OPEN_MS, { apart: place.apart });
     if (place.joins) inCgroup = program.results[0]! >= 0;
     return program.results.slice(place.steps.length, -1);
   };
