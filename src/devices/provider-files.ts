@@ -8,7 +8,7 @@
  */
 import type { ContainerRoot } from "../inject/root.ts";
 import { ENOENT, ENOTDIR, SysError } from "../sys/errno.ts";
-import { kindName } from "../sys/files.ts";
+import { kindName } from "../sys/file-kind.ts";
 import {
   AT_EMPTY_PATH,
   AT_FDCWD,

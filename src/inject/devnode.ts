@@ -13,7 +13,7 @@
  */
 import { readlinkSync } from "node:fs";
 import { ENOENT, ESTALE } from "../sys/errno.ts";
-import { kindName } from "../sys/files.ts";
+import { kindName } from "../sys/file-kind.ts";
 import { AT_EMPTY_PATH, AT_FDCWD, O_CLOEXEC, O_CREAT, O_EXCL, O_NOFOLLOW, O_PATH, S_IFCHR } from "../sys/flags.ts";
 import { fd, type GuardedResult, NR, output, require, result, type Step } from "../sys/guarded.ts";
 import { pvx } from "../sys/shim.ts";

@@ -5,7 +5,7 @@
  */
 import { fchmodSync } from "node:fs";
 import { ENOENT, ENOTSUP, SysError } from "../sys/errno.ts";
-import { kindName } from "../sys/files.ts";
+import { kindName } from "../sys/file-kind.ts";
 import { S_IFSOCK, SOCK_SEQPACKET, SOCK_STREAM } from "../sys/flags.ts";
 import { fd, NR, result } from "../sys/guarded.ts";
 import { pvx } from "../sys/shim.ts";

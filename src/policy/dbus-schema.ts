@@ -58,4 +58,3 @@ const entries = {
   }),
 };
 export const DbusPolicySchema = v.strictObject(entries, knownKeys(entries));
-export type DbusPolicy = v.InferOutput<typeof DbusPolicySchema>;

@@ -14,4 +14,3 @@ const entries = {
   roles: rolesOf({ nodes: v.optional(listOf(v.picklist(DRM_NODES, `one of ${DRM_NODES.join(", ")}`))) }),
 };
 export const DrmPolicySchema = v.strictObject(entries, knownKeys(entries));
-export type DrmPolicy = v.InferOutput<typeof DrmPolicySchema>;

@@ -11,4 +11,3 @@ const entries = {
   roles: rolesOf({ nodes: v.optional(listOf(v.picklist(INPUT_NODES, `one of ${INPUT_NODES.join(", ")}`))) }),
 };
 export const InputPolicySchema = v.strictObject(entries, knownKeys(entries));
-export type InputPolicy = v.InferOutput<typeof InputPolicySchema>;

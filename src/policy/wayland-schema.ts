@@ -52,4 +52,3 @@ const entries = {
   }),
 };
 export const WaylandPolicySchema = v.strictObject(entries, knownKeys(entries));
-export type WaylandPolicy = v.InferOutput<typeof WaylandPolicySchema>;

@@ -44,10 +44,8 @@ export const EADDRINUSE = 98;
 export const ECONNABORTED = 103;
 export const ECONNRESET = 104;
 export const ENOBUFS = 105;
-export const ENOTCONN = 107;
 export const ETIMEDOUT = 110;
 export const ECONNREFUSED = 111;
-export const EINPROGRESS = 115;
 export const ESTALE = 116;
 
 /** "ENOENT" for 2 or -2; "errno 999" for what has no name. */

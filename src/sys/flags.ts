@@ -7,7 +7,6 @@ export const O_RDWR = 2;
 export const O_CREAT = 0o100;
 export const O_EXCL = 0o200;
 export const O_NOCTTY = 0o400;
-export const O_TRUNC = 0o1000;
 export const O_APPEND = 0o2000;
 export const O_NONBLOCK = 0o4000;
 export const O_DIRECTORY = arm ? 0o40000 : 0o200000;
@@ -21,7 +20,6 @@ export const AT_REMOVEDIR = 0x200;
 export const AT_EMPTY_PATH = 0x1000;
 /** statx(2): what the kernel remembers will do; no question to a file system's server. */
 export const AT_STATX_DONT_SYNC = 0x4000;
-export const AT_RECURSIVE = 0x8000;
 
 /** openat2(2) */
 export const RESOLVE_NO_XDEV = 0x01;
@@ -55,7 +53,6 @@ export const SO_OOBINLINE = 10;
 export const SO_SNDBUFFORCE = 32;
 export const SHUT_RD = 0;
 export const SHUT_WR = 1;
-export const SHUT_RDWR = 2;
 export const MSG_CTRUNC = 0x8;
 export const MSG_TRUNC = 0x20;
 
@@ -74,7 +71,6 @@ export const EPOLLET = 0x80000000;
 
 export const CLONE_NEWNS = 0x00020000;
 export const CLONE_NEWUSER = 0x10000000;
-export const CLONE_NEWCGROUP = 0x02000000;
 
 export const LOCK_EX = 2;
 export const LOCK_NB = 4;

@@ -44,8 +44,5 @@ class CString {
 }
 
 const first = new CString();
-const second = new CString();
 /** For a call with one string argument. */
 export const cstring = (text: string): Pointer => first.set(text);
-/** For the second string argument of the same call. */
-export const cstring2 = (text: string): Pointer => second.set(text);

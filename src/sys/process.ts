@@ -95,33 +95,6 @@ export function hostId(map: string, inside: number): number {
   return 65534;
 }
 
-/**
- * Watches many pidfds with one epoll fd. `poll` tells which have exited; the epoll
- * fd itself becomes readable then.
- */
-export class ExitWatch {
-  private readonly epoll = checked(pvx.pvx_epoll_create(), () => "epoll_create1()");
-  private readonly events = new Memory(64 * 12);
-  private readonly view = new Uint32Array(this.events.buffer);
-
-  add(handle: ProcessHandle): void {
-    checked(pvx.pvx_epoll_ctl(this.epoll, 1, handle.pidfd, 1, 0), () => `epoll_ctl(ADD, pidfd of ${handle.pid})`);
-  }
-  remove(handle: ProcessHandle): void {
-    pvx.pvx_epoll_ctl(this.epoll, 2, handle.pidfd, 0, 0);
-  }
-  /** pidfds of processes that have exited, each as long as it stays added. Never blocks. */
-  poll(): number[] {
-    const n = pvx.pvx_epoll_wait(this.epoll, this.events.address, 64, 0);
-    const exited: number[] = [];
-    for (let i = 0; i < n; i++) exited.push(this.view[3 * i]!);
-    return exited;
-  }
-  close(): void {
-    pvx.pvx_close(this.epoll);
-  }
-}
-
 /** Takes an exclusive lock on an open file without waiting; false when another process has it. */
 export function tryLock(fd: number): boolean {
   return pvx.pvx_flock(fd, LOCK_EX | LOCK_NB) === 0;

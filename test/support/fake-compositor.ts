@@ -6,10 +6,10 @@
 import { rmSync } from "node:fs";
 import { dirname } from "node:path";
 import { encodeError, encodeMessage, parseBind } from "../../src/protocol/wayland/wire.ts";
-import { openAt } from "../../src/sys/files.ts";
-import { AT_FDCWD, O_DIRECTORY, O_PATH, SOCK_STREAM } from "../../src/sys/flags.ts";
+import { SOCK_STREAM } from "../../src/sys/flags.ts";
 import { pvx } from "../../src/sys/shim.ts";
 import { bindAt, listen, peerCredentials, unixSocket } from "../../src/sys/unix-socket.ts";
+import { openDirectory } from "./open-directory.ts";
 import { WaylandSocket } from "./wayland-socket.ts";
 
 export type FakeGlobal = readonly [name: number, interface_: string, version: number];
@@ -75,7 +75,7 @@ export class FakeCompositor {
     this.globals = [...globals];
     this.contextMode = contextMode;
     rmSync(path, { force: true });
-    const directory = openAt(AT_FDCWD, dirname(path), O_PATH | O_DIRECTORY);
+    const directory = openDirectory(dirname(path));
     this.listenFd = unixSocket(SOCK_STREAM);
     bindAt(this.listenFd, directory, path.slice(dirname(path).length + 1), 0o600);
     pvx.pvx_close(directory);

@@ -9,9 +9,9 @@ import { rmSync } from "node:fs";
 import { createInterface } from "node:readline";
 import type { LinkIdentity } from "../../src/relay/filter.ts";
 import { PlaneClient } from "../../src/relay/plane-client.ts";
-import { openAt } from "../../src/sys/files.ts";
-import { AT_FDCWD, O_DIRECTORY, O_PATH, SOCK_STREAM } from "../../src/sys/flags.ts";
+import { SOCK_STREAM } from "../../src/sys/flags.ts";
 import { bindAt, listen, unixSocket } from "../../src/sys/unix-socket.ts";
+import { openDirectory } from "./open-directory.ts";
 
 export interface ServeOptions {
   readonly directory: string;
@@ -32,7 +32,7 @@ const plane = new PlaneClient(new URL("../../src/dataplane.ts", import.meta.url)
 });
 await plane.ready();
 rmSync(`${directory}/${name}`, { force: true });
-const dir = openAt(AT_FDCWD, directory, O_PATH | O_DIRECTORY);
+const dir = openDirectory(directory);
 const fd = unixSocket(SOCK_STREAM);
 bindAt(fd, dir, name, 0o666);
 listen(fd, 128);

@@ -151,5 +151,3 @@ function sameProvider(context: LinkContext, { provider }: WaylandConfig): boolea
   const { pid, startTime, path } = context.provider;
   return pid === provider.pid && startTime === provider.startTime && path === provider.path;
 }
-
-export const waylandMediator = (services: WaylandServices): WaylandMediator => new WaylandMediator(services);

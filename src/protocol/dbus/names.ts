@@ -79,7 +79,6 @@ function bytesOf(text: string): Uint8Array {
 }
 
 export const isBusName = (text: string): boolean => validBusName(bytesOf(text), 0, text.length);
-export const isUniqueName = (text: string): boolean => text.startsWith(":") && isBusName(text);
 export const isWellKnownName = (text: string): boolean => !text.startsWith(":") && isBusName(text);
 export const isInterface = (text: string): boolean => validInterface(bytesOf(text), 0, text.length);
 export const isMember = (text: string): boolean => validMember(bytesOf(text), 0, text.length);

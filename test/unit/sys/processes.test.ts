@@ -6,7 +6,6 @@ import { cold } from "../../../src/sys/koffi.ts";
 import { cstring } from "../../../src/sys/memory.ts";
 import {
   cgroupPathsOf,
-  ExitWatch,
   hostId,
   ProcessHandle,
   raiseFdLimit,
@@ -79,24 +78,6 @@ describe("a process", () => {
       100_000, 100_044, 165_535, 65_534, 300_000, 65_534,
     ]);
     expect(hostId("", 0)).toBe(65_534);
-  });
-
-  test("many are watched by one fd", async () => {
-    const watch = new ExitWatch();
-    cleanups.push(() => watch.close());
-    const [a, b] = [child(), child()];
-    const [first, second] = [new ProcessHandle(a.pid), new ProcessHandle(b.pid)];
-    cleanups.push(
-      () => first.close(),
-      () => second.close(),
-    );
-    watch.add(first);
-    watch.add(second);
-    expect(watch.poll()).toEqual([]);
-    await b.end();
-    expect(watch.poll()).toEqual([second.pidfd]);
-    watch.remove(second);
-    expect(watch.poll()).toEqual([]);
   });
 });
 

@@ -19,7 +19,6 @@ import { cstring, Memory } from "../../../src/sys/memory.ts";
 import { pvx } from "../../../src/sys/shim.ts";
 import { bindAt, connectTo, peerCredentials, unixAddress } from "../../../src/sys/unix-socket.ts";
 import {
-  EACCES,
   EADDRINUSE,
   EAGAIN,
   EBADF,
@@ -213,14 +212,6 @@ describe.skipIf(!root)("connect_as", () => {
     expect(pvx.pvx_connect_as(fd, cstring(path), 0xffff_ffff, 4_712)).toBe(-EINVAL);
     expect(pvx.pvx_connect_as(fd, cstring(path), 4_711, 0xffff_ffff)).toBe(-EINVAL);
     expect(pvx.pvx_accept(server)).toBe(-EAGAIN);
-  });
-
-  test("fs ids take effect and come back", () => {
-    expect(pvx.pvx_setfsids(4_711, 4_712)).toBe(0);
-    const denied = pvx.pvx_mkdirat(AT_FDCWD, cstring(join(scratch, "no")), 0o700);
-    expect(pvx.pvx_setfsids(0, 0)).toBe(0);
-    expect(denied).toBe(-EACCES);
-    expect(pvx.pvx_mkdirat(AT_FDCWD, cstring(join(scratch, "yes")), 0o700)).toBe(0);
   });
 });
 
