@@ -930,7 +930,12 @@ static i64 spawn(main_of_child *child, void *p, i32 apart, void *stack_top, i32 
 static i64 reap(i32 pidfd, i32 timeout_ms)
 {
 	u8 info[128];
-	if (pvx_wait_readable(pidfd, timeout_ms) != 1)
+	u64 end = now_us() + (u64)timeout_ms * 1000, now;
+	i64 r = pvx_wait_readable(pidfd, timeout_ms);
+	/* A signal to this thread (SIGTERM, SIGHUP) says nothing about the child. */
+	while (r == -E_INTR && (now = now_us()) < end)
+		r = pvx_wait_readable(pidfd, (i32)((end - now + 999) / 1000));
+	if (r != 1)
 		return -E_TIMEDOUT;
 	return S5(__NR_waitid, 3 /* P_PIDFD */, pidfd, info, 4 | 0x40000000 /* WEXITED | __WALL */, 0);
 }

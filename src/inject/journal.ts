@@ -38,6 +38,8 @@ export class Journal {
   private fd = -1;
   private size = 0;
   private limit = REWRITE_BYTES;
+  /** Lines that wait for the end of `together`. */
+  private gathered: string[] | undefined;
   /** The last write ended within a line. */
   private torn = false;
 
@@ -103,6 +105,18 @@ export class Journal {
     }
   }
 
+  /** What `facts` records is written at once, and before this returns. Throws what writing throws. */
+  together(facts: () => void): void {
+    this.gathered = [];
+    try {
+      facts();
+    } finally {
+      const lines = this.gathered;
+      this.gathered = undefined;
+      if (lines.length > 0) this.writeLines(lines.join(""));
+    }
+  }
+
   close(): void {
     if (this.fd >= 0) closeSync(this.fd);
     this.fd = -1;
@@ -110,7 +124,13 @@ export class Journal {
 
   private append(fact: Fact): void {
     if (this.fd < 0) throw new Error(`Cannot write ${NAME}: it is closed`);
-    this.write(`${this.torn ? "\n" : ""}${JSON.stringify(fact)}\n`);
+    const line = `${JSON.stringify(fact)}\n`;
+    if (this.gathered === undefined) this.writeLines(line);
+    else this.gathered.push(line);
+  }
+
+  private writeLines(lines: string): void {
+    this.write(`${this.torn ? "\n" : ""}${lines}`);
     if (this.size > this.limit) this.rewrite();
   }
 

@@ -33,12 +33,12 @@ export const enterDirectory = (directory: number): Step => ({
 });
 
 const FLAG_NAMES = { [RENAME_EXCHANGE]: "RENAME_EXCHANGE", [RENAME_NOREPLACE]: "RENAME_NOREPLACE" };
-const rename = (from: Argument, name: string, to: Argument, toName: string, flags: 1 | 2): Step => ({
+export const rename = (from: Argument, name: string, to: Argument, toName: string, flags: 1 | 2): Step => ({
   call: `renameat2(${JSON.stringify(name)}, ${JSON.stringify(toName)}, ${FLAG_NAMES[flags]})`,
   nr: NR.renameat2,
   args: [from, name, to, toName, flags],
 });
-const unlink = (directory: Argument, name: string): Step => ({
+export const unlink = (directory: Argument, name: string): Step => ({
   call: `unlinkat(${JSON.stringify(name)})`,
   nr: NR.unlinkat,
   args: [directory, name, 0],
@@ -262,7 +262,7 @@ function removedBy(remove: () => void, undo: () => void): boolean {
 }
 
 /** What was moved to the nook and is not ours goes back, if its place is still empty; else it stays in the nook. */
-function putBack(root: ContainerRoot, directory: number, name: string, { nook, inner }: NookName): void {
+export function putBack(root: ContainerRoot, directory: number, name: string, { nook, inner }: NookName): void {
   const place = fd(directory);
   root.run(() => {
     const steps = [...root.identitySteps(), openNook(root, place, nook)];

@@ -11,6 +11,7 @@
 import type { Link } from "../graph/link.ts";
 import type { Journal } from "../inject/journal.ts";
 import { type ProviderEndpoint, probeSocketType, type SocketTypeProbe } from "../inject/provider.ts";
+import { removeSockets } from "../inject/remove-many.ts";
 import { ContainerRoot } from "../inject/root.ts";
 import { type PlantedSocket, plantSocket, removeSocket, verifySocket } from "../inject/socket.ts";
 import type { Log } from "../observe/log.ts";
@@ -78,6 +79,7 @@ export class SocketLinkMediator<C extends SocketLinkConfig> implements Mediator<
   readonly type: Link["type"];
   readonly check: (link: Link, policy: ServicePolicy | undefined) => Check<C>;
   private readonly services: SocketLinkServices;
+  private readonly leaving: { readonly planted: SocketPlanted; readonly done: () => void }[] = [];
 
   constructor(
     type: Link["type"],
@@ -166,6 +168,24 @@ export class SocketLinkMediator<C extends SocketLinkConfig> implements Mediator<
     if (trouble !== undefined) this.services.log.log("warn", "inject", trouble);
   }
 
+  /** Resolves when it is taken away, together with whatever else is to go in this turn of the loop. */
+  private removed(planted: SocketPlanted): Promise<void> {
+    return new Promise((done) => {
+      if (this.leaving.push({ planted, done }) === 1) setImmediate(() => this.removeLeaving());
+    });
+  }
+
+  private removeLeaving(): void {
+    const all = this.leaving.splice(0);
+    const { journal, log } = this.services;
+    const troubles = removeSockets(
+      all.map(({ planted }) => planted),
+      journal,
+    );
+    for (const trouble of troubles) log.log("warn", "inject", trouble);
+    for (const { done } of all) done();
+  }
+
   update(planted: SocketPlanted, _link: Link, config: C): void {
     const provider = { ...config.provider, seqpacket: planted.seqpacket };
     planted.config = { ...config, provider };
@@ -191,7 +211,7 @@ export class SocketLinkMediator<C extends SocketLinkConfig> implements Mediator<
 
   async teardown(planted: SocketPlanted): Promise<void> {
     // The path first: whoever connects from now on is refused by the kernel, not accepted and cut.
-    this.remove(planted);
+    await this.removed(planted);
     await this.services.plane.close(planted.slot);
     planted.root.close();
     planted.consumer?.close();

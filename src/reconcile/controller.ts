@@ -158,7 +158,7 @@ export class Controller {
   /** Takes everything down, all links at once. True when all of it was done within `deadlineMs`. */
   async stop(deadlineMs: number): Promise<boolean> {
     this.stopped = true;
-    this.operations.stopped = true;
+    this.operations.stop();
     this.cancelTick?.();
     this.cancelRetry?.();
     this.poll.stop();

@@ -13,6 +13,8 @@ import { WorkQueue } from "./work-queue.ts";
 
 /** Links worked on at once. The work is system calls on this one thread; more would only interleave them. */
 export const PARALLEL = 16;
+/** Links taken down at once when all are: mediators take what stands in one place away together. */
+const PARALLEL_AT_END = 512;
 /** Planting is some milliseconds of system calls and one answer of the data plane. */
 export const ESTABLISH_DEADLINE_MS = 10_000;
 /** Removing waits for the data plane to close the link's sessions. */
@@ -33,8 +35,7 @@ type Planting = Extract<Step, { do: "establish" | "replace" }>;
 type Outcome = { readonly ok: true; readonly handle: Planted } | { readonly ok: false; readonly reason: string };
 
 export class Operations {
-  /** After that, whatever still gets planted is taken down at once. */
-  stopped = false;
+  private stopped = false;
   private readonly mediators: Mediators;
   private readonly events: OperationEvents;
   private readonly clock: Clock;
@@ -47,6 +48,12 @@ export class Operations {
     this.clock = clock;
     this.random = random;
     this.queue = new WorkQueue(PARALLEL, (error) => events.bug(error));
+  }
+
+  /** After that, whatever still gets planted is taken down at once. */
+  stop(): void {
+    this.stopped = true;
+    this.queue.widen(PARALLEL_AT_END);
   }
 
   idle(): Promise<void> {

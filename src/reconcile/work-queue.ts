@@ -7,7 +7,7 @@
 export type Task = (freeSlot: () => void) => Promise<void>;
 
 export class WorkQueue {
-  private readonly parallel: number;
+  private parallel: number;
   private readonly failed: (error: unknown) => void;
   private atWork = 0;
   private readonly waiting: (() => void)[] = [];
@@ -26,6 +26,12 @@ export class WorkQueue {
     void lane.then(() => {
       if (this.lanes.get(place) === lane) this.lanes.delete(place);
     });
+  }
+
+  /** From now on so many at a time. */
+  widen(parallel: number): void {
+    this.parallel = parallel;
+    for (; this.atWork < parallel && this.waiting.length > 0; this.atWork++) this.waiting.shift()!();
   }
 
   /** Resolves when nothing is left, also of what is added meanwhile. */

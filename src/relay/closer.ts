@@ -7,6 +7,8 @@
  * Ownership: every fd given here is closed once, by whom is nobody else's matter. The
  * memory shared with a child is kept until the child has ended.
  */
+import { EAGAIN, ECONNABORTED, EINTR } from "../sys/errno.ts";
+import { SHUT_RDWR } from "../sys/flags.ts";
 import { Memory } from "../sys/memory.ts";
 import { pvx } from "../sys/shim.ts";
 import { CLOSER_LOOK_MS } from "./limits.ts";
@@ -16,6 +18,8 @@ import { Timer } from "./timers.ts";
 /** struct closer of native/pvx.c: two counts, a pid, 256 fds. */
 const SHARED_BYTES = 4 * (3 + 256);
 const CLOSED = 1;
+/** accept4(2): of one connection that is gone already, or of none. */
+const PASSING: ReadonlySet<number> = new Set([EINTR, ECONNABORTED]);
 /** The child calls nothing but the kernel. */
 const STACK_BYTES = 8 * 1024;
 /** Tells the child to end. */
@@ -63,6 +67,23 @@ export class Closer {
     // It stays open for a while: without this its events would wake the loop until then.
     this.reactor.remove(fd);
     this.give(fd);
+  }
+
+  /** Closes a listening socket and who waits in its queue, each as `hangUp` does: a link without sessions needs no child for its end. */
+  hangUpListening(fd: number, whole: boolean): void {
+    // From here on nobody connects any more (net/unix/af_unix.c, unix_stream_connect), so the queue comes to an end.
+    pvx.pvx_shutdown(fd, SHUT_RDWR);
+    for (let waiting = pvx.pvx_accept(fd); waiting !== -EAGAIN; waiting = pvx.pvx_accept(fd)) {
+      if (waiting >= 0) this.hangUp(waiting, whole);
+      else if (!PASSING.has(-waiting)) {
+        // Short of fds: whatever is left in the queue may hold some.
+        this.reactor.remove(fd);
+        this.give(fd);
+        return;
+      }
+    }
+    this.reactor.forget(fd);
+    pvx.pvx_close(fd);
   }
 
   /** Nothing more is given; the child ends when all is closed. */

@@ -209,7 +209,7 @@ export class RelayLink {
       before = this.accepted;
       this.accept();
     }
-    this.hangUp(this.listenFd, true);
+    this.closer.hangUpListening(this.listenFd, this.packets);
     this.listenFd = listenFd;
     this.packets = packets;
     this.paused = false;
@@ -289,7 +289,7 @@ export class RelayLink {
   /** Closes an fd that a peer sent. */
   readonly discard = (fd: number): void => this.closer.discard(fd);
 
-  /** Closes a socket whose other end is a peer's. `packets`: also for a listening one. */
+  /** Closes a socket whose other end is a peer's. */
   hangUp(fd: number, packets: boolean): void {
     this.closer.hangUp(fd, packets);
   }
@@ -413,7 +413,7 @@ export class RelayLink {
 
   close(): void {
     this.closed = true;
-    this.hangUp(this.listenFd, true);
+    this.closer.hangUpListening(this.listenFd, this.packets);
     for (const timer of [this.redial, this.resume, this.lookAgain]) this.plane.reactor.timers.cancel(timer);
     for (const session of [...this.sessions]) session.close("the link was removed");
     this.ofHandler((handler) => handler.close());

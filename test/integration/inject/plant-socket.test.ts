@@ -4,6 +4,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { plantNode, verifyNode } from "../../../src/inject/devnode.ts";
 import { Journal } from "../../../src/inject/journal.ts";
+import { removeSockets } from "../../../src/inject/remove-many.ts";
 import { ContainerRoot } from "../../../src/inject/root.ts";
 import { plantSocket, removeSocket, verifySocket } from "../../../src/inject/socket.ts";
 import { pvx } from "../../../src/sys/shim.ts";
@@ -116,6 +117,30 @@ describe.skipIf(!here).each([
     expect(readFileSync(house.container.hostPath("/run/remove/b.sock"), "utf8")).toBe("theirs\n");
     expect(statSync(house.container.hostPath("/run/remove/b.sock"), { bigint: true }).ctimeNs).toBe(ctimeNs);
     expect(removeSocket(house.root, replaced, house.journal)).toBeUndefined();
+  });
+
+  test("many are taken away together, also where one of them is somebody else's by now or not there any more", async () => {
+    const before = openFds();
+    const removals = Array.from({ length: 200 }, (_, i) => ({
+      root: house.root,
+      socket: house.plant(`/run/${i < 150 ? "together" : "elsewhere"}/${i}.sock`),
+    }));
+    await house.container.sh("rm /run/together/7.sock /run/together/99.sock; echo theirs > /run/together/7.sock");
+    const theirs = house.container.hostPath("/run/together/7.sock");
+    const { ctimeNs } = statSync(theirs, { bigint: true });
+    expect(removeSockets(removals, house.journal)).toEqual([]);
+    expect(house.names("/run/together")).toEqual(["7.sock"]);
+    expect(house.names("/run/elsewhere")).toEqual([]);
+    expect(readFileSync(theirs, "utf8")).toBe("theirs\n");
+    expect(statSync(theirs, { bigint: true }).ctimeNs).toBe(ctimeNs);
+    // Whose program went through to its end, their records are gone.
+    const recorded = (i: number) => {
+      const { root, socket } = removals[i]!;
+      return house.journal.find(root.pid, root.startTime, socket.path).length;
+    };
+    expect([130, 149, 150, 199].map(recorded)).toEqual([0, 0, 0, 0]);
+    for (const { socket } of removals) house.closeListening(socket);
+    expect(openFds()).toBe(before);
   });
 
   test("500 sockets are planted, verified, replaced and removed without one fd more", () => {

@@ -189,6 +189,23 @@ describe("a guarded program", () => {
     expect(guarded([getpid]).results[0]).toBeGreaterThan(0);
   });
 
+  test("a signal to the thread that waits is no deadline", async () => {
+    let heard = 0;
+    const hear = () => heard++;
+    process.on("SIGUSR2", hear);
+    const sender = Bun.spawn(["/bin/sh", "-c", `for i in 1 2 3 4 5; do sleep 0.03; kill -USR2 ${process.pid}; done`]);
+    const nap: Step = {
+      call: "ppoll(250 ms)",
+      nr: NR_PAUSE_PPOLL,
+      args: [0, 0, new Uint8Array(new BigInt64Array([0n, 250_000_000n]).buffer), 0, 8],
+    };
+    expect(guarded([nap], { timeoutMs: 5_000 }).results).toEqual([0]);
+    await sender.exited;
+    await Bun.sleep(10);
+    process.off("SIGUSR2", hear);
+    expect(heard).toBeGreaterThan(0);
+  });
+
   test("leaves no child behind", () => {
     const children = () => readFileSync(`/proc/self/task/${pvx.pvx_gettid()}/children`, "utf8").trim();
     const before = children();
