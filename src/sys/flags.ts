@@ -53,6 +53,7 @@ export const SO_OOBINLINE = 10;
 export const SO_SNDBUFFORCE = 32;
 export const SHUT_RD = 0;
 export const SHUT_WR = 1;
+export const SHUT_RDWR = 2;
 export const MSG_CTRUNC = 0x8;
 export const MSG_TRUNC = 0x20;
 
