@@ -6,6 +6,7 @@ import { ChunkPool } from "./chunk.ts";
 import type { LinkHandler, LinkIdentity } from "./filter.ts";
 import { FD_RESERVE, FDS_PER_LINK, SPLICE_PIPE_BYTES, TOTAL_FDS_MAX, TOTAL_QUEUE_MAX } from "./limits.ts";
 import type { DataPlaneStart, FromDataPlane, ToDataPlane } from "./messages.ts";
+import { QuietCollection } from "./quiet-collection.ts";
 import { Reactor } from "./reactor.ts";
 import { RelayLink } from "./relay-link.ts";
 import { spliceThrough } from "./side.ts";
@@ -31,6 +32,7 @@ export class DataPlane {
   private ordersDue = 0;
   private readonly factories: Readonly<Record<string, HandlerFactory>>;
   private wasOverBudget = false;
+  private readonly collection: QuietCollection;
 
   constructor(
     start: DataPlaneStart,
@@ -39,6 +41,7 @@ export class DataPlane {
   ) {
     this.tell = tell;
     this.reactor = new Reactor(new Memory(start.counters), start.spin);
+    this.collection = new QuietCollection(this.reactor.timers, () => this.reactor.now);
     this.fdLimit = start.fdLimit;
     this.fdReserve = Math.min(FD_RESERVE, start.fdLimit >> 2);
     this.splices = start.splice && this.openPipe();
@@ -123,9 +126,11 @@ export class DataPlane {
 
   sessionOpened(): void {
     this.sessions++;
+    this.collection.sessionOpened();
   }
   sessionClosed(): void {
     this.sessions--;
+    this.collection.sessionClosed();
   }
 
   /**

@@ -87,3 +87,11 @@ export const REPORTS_PER_SECOND = 2000;
 
 /** Links that have counters at once: the table is shared memory of fixed size, touched as far as it is used. */
 export const LINKS_MAX = 10_000;
+
+/**
+ * Garbage is collected by itself only when more is made: after a burst of sessions its memory (10 MB and more) would stay
+ * until the next one. So it is collected after so many ended sessions, once none has come or gone for so long:
+ * it takes the thread about 10 ms.
+ */
+export const COLLECT_AFTER_SESSIONS = 500;
+export const COLLECT_QUIET_MS = 2000;
