@@ -112,18 +112,19 @@ build/stamps/debian-%: scripts/debian/% scripts/install-debian.sh
 
 # --- native parts ----------------------------------------------------------------------------
 
+PVX_SOURCES := native/pvx.c native/http-head.c
 PVX_FLAGS := -O2 -nostdlib -fPIC -shared -ffreestanding -fno-stack-protector -Wall -Wextra
 
 .PHONY: native
 native: build/native/libpvx.so build/native/koffi.addon
 
-build/native/x64/libpvx.so: native/pvx.c | build/stamps/debian-build
+build/native/x64/libpvx.so: $(PVX_SOURCES) | build/stamps/debian-build
 	@mkdir -p $(@D)
-	$(CC_x64) $(PVX_FLAGS) -o $@.new $< && mv $@.new $@
+	$(CC_x64) $(PVX_FLAGS) -o $@.new $(PVX_SOURCES) && mv $@.new $@
 
-build/native/arm64/libpvx.so: native/pvx.c | $(if $(filter x64,$(ARCH)),build/stamps/debian-cross) build/stamps/debian-build
+build/native/arm64/libpvx.so: $(PVX_SOURCES) | $(if $(filter x64,$(ARCH)),build/stamps/debian-cross) build/stamps/debian-build
 	@mkdir -p $(@D)
-	$(CC_arm64) $(PVX_FLAGS) -o $@.new $< && mv $@.new $@
+	$(CC_arm64) $(PVX_FLAGS) -o $@.new $(PVX_SOURCES) && mv $@.new $@
 
 build/toolchain/koffi-linux-%/package.json:
 	@node scripts/fetch-package.mjs @koromix/koffi-linux-$* build/toolchain/koffi-linux-$*

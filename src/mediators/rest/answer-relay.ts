@@ -29,7 +29,8 @@ export class AnswerRelay {
 
   constructor(filter: RestFilter) {
     this.filter = filter;
-    this.reader = new ResponseReader(filter.service.budget, filter.service.limits);
+    const { budget, limits, scanner } = filter.service;
+    this.reader = new ResponseReader(budget, limits, scanner);
   }
 
   read(buffer: Uint8Array, length: number): void {

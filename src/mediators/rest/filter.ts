@@ -70,7 +70,7 @@ export class RestFilter implements Filter {
   constructor(session: Session, service: RestService) {
     this.session = session;
     this.service = service;
-    this.requests = new RequestReader(service.budget, service.limits);
+    this.requests = new RequestReader(service.budget, service.limits, service.scanner);
     this.answers = new AnswerRelay(this);
     this.held = new Held(service.budget);
     this.lastBytes = session.now();

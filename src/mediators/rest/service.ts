@@ -2,9 +2,11 @@
 import { type RestDecision, RestRules } from "../../policy/rest.ts";
 import { CarryBudget } from "../../protocol/http/carry.ts";
 import { HeadWriter } from "../../protocol/http/forwarded-head.ts";
+import { type HeadScanner, scannerTables } from "../../protocol/http/head-scanner.ts";
 import { identityFields } from "../../protocol/http/identity.ts";
 import { HTTP_LIMITS, type HttpLimits } from "../../protocol/http/refusal.ts";
 import type { LinkIdentity, Session } from "../../relay/filter.ts";
+import { NativeHeadScanner } from "../../sys/head-scanner.ts";
 import type { RestConfig, RestTimeouts } from "./config.ts";
 import type { Asked } from "./pending.ts";
 import { isAllowed } from "./upgrade.ts";
@@ -30,6 +32,7 @@ export class RestService {
   readonly identity: Uint8Array;
   readonly limits: HttpLimits;
   readonly budget: CarryBudget;
+  readonly scanner: HeadScanner;
   readonly writer: HeadWriter;
   private rules: RestRules;
   private readonly decisions = new Map<string, RestDecision>();
@@ -43,6 +46,8 @@ export class RestService {
     this.identity = identityFields(link.consumer, link.role);
     this.limits = limits;
     this.budget = new CarryBudget(carriedBytes);
+    const { classes, letters } = scannerTables();
+    this.scanner = new NativeHeadScanner(classes, letters, limits.fields);
     this.writer = new HeadWriter(limits.headBytes, this.identity.length + UPGRADE_BYTES);
     this.rules = new RestRules(config.access);
     this.upgrade = new Set(config.access.upgrade);

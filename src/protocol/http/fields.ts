@@ -63,7 +63,7 @@ const X = 0x78;
  * For each length of a name, the first letters (bit 0 is "@", 1 "a") that a special name of that length has: one
  * look tells that a usual field is none of them. "x" is in all: identity has no length.
  */
-const FIRST_LETTERS = new Uint32Array(LONGEST_SPECIAL + 1);
+export const FIRST_LETTERS = new Uint32Array(LONGEST_SPECIAL + 1);
 for (const [name] of SPECIAL) FIRST_LETTERS[name.length]! |= 1 << (name.charCodeAt(0) & 31);
 
 /** The kind of the field whose name is `bytes[start, end)`. */
@@ -129,6 +129,13 @@ export class FieldSection {
     this.count = 0;
     this.state = LINE_START;
     this.refusal = undefined;
+  }
+  /** A section that ends at `end` and has no field that matters: none is listed. */
+  pass(end: number): void {
+    this.count = 0;
+    this.refusal = undefined;
+    this.end = end;
+    this.state = DONE;
   }
   get done(): boolean {
     return this.state === DONE;

@@ -69,16 +69,14 @@ export class HeadWriter {
     const { bytes, base, fields } = head;
     this.writeRequestLine(head, path);
     this.copy(identity, 0, identity.length);
-    let from = -1;
+    // All that is not left out, listed or not: a usual head has its fields in one piece.
+    let from = base + head.lineEnd;
     for (let field = 0; field < fields.count; field++) {
-      if (fields.kept[field] !== 0) {
-        if (from < 0) from = base + fields.lineStart(field);
-      } else if (from >= 0) {
-        this.copy(bytes, from, base + fields.lineStart(field));
-        from = -1;
-      }
+      if (fields.kept[field] !== 0) continue;
+      this.copy(bytes, from, base + fields.lineStart(field));
+      from = base + fields.lineEnd(field);
     }
-    if (from >= 0) this.copy(bytes, from, base + fields.end - CRLF.length);
+    this.copy(bytes, from, base + fields.end - CRLF.length);
     this.writeConnection(head, upgrade);
     this.copy(CRLF, 0, CRLF.length);
   }

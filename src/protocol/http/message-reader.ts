@@ -6,6 +6,7 @@
 import { BODY, BodyReader } from "./body.ts";
 import { Carry, type CarryBudget } from "./carry.ts";
 import type { FieldSection } from "./fields.ts";
+import type { HeadScanner } from "./head-scanner.ts";
 import { type HttpLimits, REFUSED, type Refusal } from "./refusal.ts";
 import { TrailerReader } from "./trailers.ts";
 
@@ -31,6 +32,8 @@ export interface Head {
   readonly done: boolean;
   readonly idle: boolean;
   scan(bytes: Uint8Array, base: number, at: number, stop: number): number;
+  /** Takes the head at `bytes[at]` if it is whole before `stop` and usual: its length, or 0 and nothing done. */
+  takeUsual(bytes: Uint8Array, at: number, stop: number, scanner: HeadScanner): number;
   reset(): void;
   /** Where the head lies once it is done; let go of when the head has been dealt with. */
   bytes: Uint8Array;
@@ -58,8 +61,11 @@ export abstract class MessageReader<H extends Head> {
   private readonly carry: Carry;
   private readonly trailerReader: TrailerReader;
   private readonly headLimit: number;
+  private readonly scanner: HeadScanner | undefined;
 
-  constructor(head: H, limits: HttpLimits, budget: CarryBudget) {
+  /** `scanner`: a shortcut for usual heads. */
+  constructor(head: H, limits: HttpLimits, budget: CarryBudget, scanner: HeadScanner | undefined) {
+    this.scanner = scanner;
     this.head = head;
     this.carry = new Carry(budget);
     this.body = new BodyReader(limits.extensionBytes);
@@ -141,6 +147,10 @@ export abstract class MessageReader<H extends Head> {
     if (this.at === this.end) return EVENT.MORE;
     const begun = this.carry.length;
     const room = Math.min(this.end - this.at, this.headLimit - begun);
+    if (begun === 0 && this.scanner !== undefined) {
+      const length = this.head.takeUsual(this.bytes, this.at, this.at + room, this.scanner);
+      if (length > 0) return this.headTaken(length);
+    }
     if (begun > 0 && !this.carry.append(this.bytes, this.at, this.at + room)) return this.refuse(REFUSED.noRoom);
     const bytes = begun > 0 ? this.carry.bytes : this.bytes;
     const base = begun > 0 ? 0 : this.at;
@@ -153,7 +163,11 @@ export abstract class MessageReader<H extends Head> {
       this.at = this.end;
       return EVENT.MORE;
     }
-    this.at += used;
+    return this.headTaken(used);
+  }
+
+  private headTaken(length: number): number {
+    this.at += length;
     this.spanStart = this.at;
     this.spanEnd = this.at;
     const refusal = this.headDone();

@@ -21,6 +21,7 @@ import {
 } from "./characters.ts";
 import { FieldSection, KIND } from "./fields.ts";
 import { ConnectionOptions, dropNominated, Framing } from "./framing.ts";
+import { FOUND, type HeadScanner } from "./head-scanner.ts";
 import {
   CONNECT_METHOD,
   CONTENT_MEANS_NOTHING,
@@ -134,6 +135,37 @@ export class RequestHead {
       this.refusal = this.complete();
     }
     return i;
+  }
+
+  /** What `scan` and `complete` would find in a usual head: no field in it matters but Host and perhaps Content-Length. */
+  takeUsual(bytes: Uint8Array, at: number, stop: number, scanner: HeadScanner): number {
+    const length = scanner.request(bytes, at, stop);
+    if (length === 0) return 0;
+    const { found } = scanner;
+    const methodEnd = at + found[FOUND.METHOD_END]!;
+    const method = methodIndex(bytes, at, methodEnd);
+    // Unknown, CONNECT, HTTP/2: refused, and `scan` says how.
+    if (method < 0) return 0;
+    const { framing, target } = this;
+    framing.reset();
+    const lengthEnd = found[FOUND.LENGTH_END]!;
+    if (lengthEnd > 0 && framing.takeLength(bytes, at + found[FOUND.LENGTH_START]!, at + lengthEnd) !== undefined)
+      return 0;
+    const pathEnd = at + found[FOUND.PATH_END]!;
+    if (!target.accept(bytes, methodEnd + 1, pathEnd, at + found[FOUND.TARGET_END]!, false, false)) return 0;
+    this.method = method;
+    this.minor = 1;
+    this.lineStart = 0;
+    this.lineEnd = found[FOUND.LINE_END]!;
+    this.connection.reset();
+    this.upgradeField = -1;
+    this.expectsContinue = false;
+    this.overrides = false;
+    this.fields.pass(length);
+    this.state = DONE;
+    this.bytes = bytes;
+    this.base = at;
+    return length;
   }
 
   private scanLine(bytes: Uint8Array, base: number, at: number, stop: number): number {

@@ -2,6 +2,7 @@
 import { ascii, CR, FIELD_VALUE, LF, NINE, SPACE, ZERO } from "./characters.ts";
 import { FieldSection, KIND } from "./fields.ts";
 import { ConnectionOptions, Framing } from "./framing.ts";
+import { FOUND, type HeadScanner } from "./head-scanner.ts";
 import { type HttpLimits, REFUSED, type Refusal } from "./refusal.ts";
 
 const PROTOCOL_STATE = 0;
@@ -76,6 +77,26 @@ export class ResponseHead {
       this.refusal = this.complete();
     }
     return i;
+  }
+
+  /** What `scan` and `complete` would find in a usual head: no field in it matters but Content-Length. */
+  takeUsual(bytes: Uint8Array, at: number, stop: number, scanner: HeadScanner): number {
+    const length = scanner.response(bytes, at, stop);
+    if (length === 0) return 0;
+    const { framing } = this;
+    const { found } = scanner;
+    framing.reset();
+    if (framing.takeLength(bytes, at + found[FOUND.LENGTH_START]!, at + found[FOUND.LENGTH_END]!) !== undefined)
+      return 0;
+    this.minor = 1;
+    this.status = found[FOUND.STATUS]!;
+    this.connection.reset();
+    this.upgradeField = -1;
+    this.fields.pass(length);
+    this.state = DONE;
+    this.bytes = bytes;
+    this.base = at;
+    return length;
   }
 
   private scanLine(bytes: Uint8Array, at: number, stop: number): number {

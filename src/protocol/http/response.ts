@@ -1,5 +1,6 @@
 /** Reads the answers of one connection. The caller says of each head whether it answers a HEAD request. */
 import type { CarryBudget } from "./carry.ts";
+import type { HeadScanner } from "./head-scanner.ts";
 import { MessageReader } from "./message-reader.ts";
 import { HTTP_LIMITS, type HttpLimits, type Refusal } from "./refusal.ts";
 import { ResponseHead } from "./response-head.ts";
@@ -8,8 +9,8 @@ export class ResponseReader extends MessageReader<ResponseHead> {
   /** Set by the caller before the bytes of an answer are read: it answers HEAD, so that no body follows. */
   answersHead = false;
 
-  constructor(budget: CarryBudget, limits: HttpLimits = HTTP_LIMITS) {
-    super(new ResponseHead(limits), limits, budget);
+  constructor(budget: CarryBudget, limits: HttpLimits = HTTP_LIMITS, scanner?: HeadScanner) {
+    super(new ResponseHead(limits), limits, budget, scanner);
   }
 
   /** The body under way ends where the stream ends. */
