@@ -74,7 +74,6 @@ function open() {
       pvx_send: { args: [i32, ptr, u32, u32], returns: i32 },
       pvx_http_request: { args: [ptr, u32, u32, ptr], returns: i32 },
       pvx_http_response: { args: [ptr, u32, u32, ptr], returns: i32 },
-      pvx_setfsids: { args: [u32, u32], returns: i32 },
       pvx_openat2: { args: [i32, ptr, u32, u32, u32], returns: i32 },
       pvx_openat: { args: [i32, ptr, u32, u32], returns: i32 },
       pvx_unlinkat: { args: [i32, ptr, i32], returns: i32 },
