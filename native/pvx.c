@@ -653,18 +653,6 @@ API i32 pvx_connect_as(i32 fd, const char *path, u32 uid, u32 gid)
 	return (i32)r;
 }
 
-/* The identity that the calling thread uses towards file systems; returns 0, or -EPERM when it did not take. */
-API i32 pvx_setfsids(u32 uid, u32 gid)
-{
-	S1(__NR_setfsgid, gid);
-	S1(__NR_setfsuid, uid);
-	/* setfs*id have no error: a second call with an impossible id tells what is in force (setfsuid(2)) */
-	if ((u32)S1(__NR_setfsuid, (u32)-1) != uid || (u32)S1(__NR_setfsgid, (u32)-1) != gid)
-		return -E_PERM;
-	return 0;
-}
-API i32 pvx_prctl(i32 op, u64 a, u64 b) { return (i32)S3(__NR_prctl, op, a, b); }
-
 /* ---- file system -------------------------------------------------------- */
 
 struct open_how_abi {
@@ -676,42 +664,14 @@ API i32 pvx_openat2(i32 dir, const char *path, u32 flags, u32 mode, u32 resolve)
 	return (i32)S4(__NR_openat2, dir, path, &how, sizeof how);
 }
 API i32 pvx_openat(i32 dir, const char *path, u32 flags, u32 mode) { return (i32)S4(__NR_openat, dir, path, flags, mode); }
-API i32 pvx_mkdirat(i32 dir, const char *name, u32 mode) { return (i32)S3(__NR_mkdirat, dir, name, mode); }
-API i32 pvx_mknodat(i32 dir, const char *name, u32 mode, u32 dev) { return (i32)S4(__NR_mknodat, dir, name, mode, dev); }
 API i32 pvx_unlinkat(i32 dir, const char *name, i32 flags) { return (i32)S3(__NR_unlinkat, dir, name, flags); }
-API i32 pvx_renameat2(i32 from_dir, const char *from, i32 to_dir, const char *to, u32 flags)
-{
-	return (i32)S5(__NR_renameat2, from_dir, from, to_dir, to, flags);
-}
-API i32 pvx_fchmodat(i32 dir, const char *name, u32 mode) { return (i32)S3(__NR_fchmodat, dir, name, mode); }
-API i32 pvx_fchownat(i32 dir, const char *name, u32 uid, u32 gid, i32 flags)
-{
-	return (i32)S5(__NR_fchownat, dir, name, uid, gid, flags);
-}
-API i32 pvx_readlinkat(i32 dir, const char *name, void *to, u32 n) { return (i32)S4(__NR_readlinkat, dir, name, to, n); }
 API i32 pvx_statx(i32 dir, const char *name, i32 flags, u32 mask, void *out)
 {
 	return (i32)S5(__NR_statx, dir, name, flags, mask, out);
 }
-API i32 pvx_fstatfs(i32 fd, void *out) { return (i32)S2(__NR_fstatfs, fd, out); }
 API i32 pvx_inotify_init(void) { return (i32)S1(__NR_inotify_init1, 02004000); }
 API i32 pvx_inotify_add(i32 fd, const char *path, u32 mask) { return (i32)S3(__NR_inotify_add_watch, fd, path, mask); }
 API i32 pvx_inotify_remove(i32 fd, i32 watch) { return (i32)S2(__NR_inotify_rm_watch, fd, watch); }
-
-/* ---- mounts and namespaces ---------------------------------------------- */
-
-API i32 pvx_fsopen(const char *type) { return (i32)S2(__NR_fsopen, type, 1 /* FSOPEN_CLOEXEC */); }
-API i32 pvx_fsconfig(i32 fd, u32 command, const char *key, const void *value, i32 aux)
-{
-	return (i32)S5(__NR_fsconfig, fd, command, key, value, aux);
-}
-API i32 pvx_fsmount(i32 fd, u32 attributes) { return (i32)S3(__NR_fsmount, fd, 1 /* FSMOUNT_CLOEXEC */, attributes); }
-API i32 pvx_open_tree(i32 dir, const char *path, u32 flags) { return (i32)S3(__NR_open_tree, dir, path, flags); }
-API i32 pvx_move_mount(i32 from, const char *from_path, i32 to, const char *to_path, u32 flags)
-{
-	return (i32)S5(__NR_move_mount, from, from_path, to, to_path, flags);
-}
-API i32 pvx_umount2(const char *path, i32 flags) { return (i32)S2(__NR_umount2, path, flags); }
 
 /* ---- processes ---------------------------------------------------------- */
 

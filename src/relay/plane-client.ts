@@ -39,7 +39,7 @@ export class PlaneClient {
   private readonly openSlots = new Set<number>();
   private readonly closing = new Map<number, () => void>();
   private readonly events: PlaneEvents;
-  private readyWaiters: (() => void)[] = [];
+  private readonly serving = Promise.withResolvers<void>();
 
   /** `entry`: the Worker's module. `fdLimit`: RLIMIT_NOFILE in force. `splice`: for tests of the path without it. */
   constructor(entry: string | URL, fdLimit: number, events: PlaneEvents, splice = kernelAtLeast(6, 5)) {
@@ -67,7 +67,7 @@ export class PlaneClient {
 
   /** Resolves when the data plane serves. */
   ready(): Promise<void> {
-    return new Promise((resolve) => this.readyWaiters.push(resolve));
+    return this.serving.promise;
   }
 
   /** Serves a listening socket as a link; returns its slot. Throws when there are too many links. */
@@ -119,7 +119,7 @@ export class PlaneClient {
   }
 
   private receive(message: FromDataPlane): void {
-    if (message.event === "ready") for (const resolve of this.readyWaiters.splice(0)) resolve();
+    if (message.event === "ready") this.serving.resolve();
     else if (message.event === "link-closed") {
       this.closing.get(message.slot)?.();
       this.closing.delete(message.slot);

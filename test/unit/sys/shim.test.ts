@@ -5,17 +5,11 @@ import { pvx } from "../../../src/sys/shim.ts";
 
 const here = (path: string) => readFileSync(join(import.meta.dir, "../../..", path), "utf8");
 
-/** Nobody's, since planting runs as guarded programs, which name system calls by number: they leave pvx.c with its next change. */
-const LEFT_OVER =
-  "fchmodat fchownat fsconfig fsmount fsopen fstatfs mkdirat mknodat move_mount open_tree prctl readlinkat renameat2 setfsids umount2"
-    .split(" ")
-    .map((name) => `pvx_${name}`);
-
 test("every function of the shim is bound, by one FFI or the other, and none that is not there", () => {
   const source = here("native/pvx.c") + here("native/http-head.c");
   const made = [...source.matchAll(/^API \w+ (pvx_\w+)\(/gm)].map((found) => found[1]!).sort();
   const cold = [...here("src/sys/koffi.ts").matchAll(/"int (pvx_\w+)\(/g)].map((found) => found[1]!);
-  expect([...new Set([...Object.keys(pvx), ...cold, ...LEFT_OVER])].sort()).toEqual(made);
+  expect([...new Set([...Object.keys(pvx), ...cold])].sort()).toEqual(made);
 });
 
 test("the shim needs no library and no executable stack", () => {
