@@ -13,8 +13,8 @@ import { LANE_PAGE_BYTES, SPIN_PAUSE_MAX, SPIN_US } from "./limits.ts";
 /** In place of EPOLL* bits: what was sent on is not what left the queue. */
 export const TORN = 1 << 24;
 
-/** Words of struct lane: to, generation, messages, bytes. */
-const WORDS = 4;
+/** Words of struct lane: to, generation, messages, bytes, skip. */
+const WORDS = 5;
 /** Words of struct lanes. */
 const COUNT = 6;
 const PAGE_SIZE = 7;
