@@ -5,6 +5,7 @@
 # Without KVM on purpose: the nested one of CI machines does not run stock kernels.
 set -euo pipefail
 work=$1 shared=$(cd "$2" && pwd) modules=$3
+sources=$(cd "$(dirname "$0")/../.." && pwd)
 cat >"$shared/pid1.sh" <<EOF
 export PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
 sh '$shared/job.sh' </dev/null >'$shared/job.log' 2>&1
@@ -16,7 +17,7 @@ rm -f "$shared/status" "$shared/job.log"
 timeout "${VM_SECONDS:-170}" qemu-system-x86_64 \
   -accel tcg,thread=multi -cpu max -smp 2 -m 2048 -nodefaults -no-reboot -nographic -serial stdio \
   -kernel "$work/vmlinuz" -initrd "$work/initrd" \
-  -append "console=ttyS0 panic=-1 quiet modules=$modules shared=$shared" \
+  -append "console=ttyS0 panic=-1 quiet modules=$modules shared=$shared keep=$sources" \
   -device virtio-gpu-pci \
   -fsdev local,id=host,path=/,security_model=none,readonly=on,multidevs=remap -device virtio-9p-pci,fsdev=host,mount_tag=host \
   -fsdev local,id=shared,path="$shared",security_model=none -device virtio-9p-pci,fsdev=shared,mount_tag=shared \
