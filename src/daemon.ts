@@ -248,6 +248,10 @@ export class Daemon {
         served.provider = { reachable: event.reachable, reason: event.reason };
         this.controller.recheck(served.key);
         break;
+      case "serving":
+        served.trouble = event.trouble;
+        this.controller.recheck(served.key);
+        break;
       case "denied": {
         const { action, rule } = event.record;
         const asked = askedInShort(event.record.asked);

@@ -12,6 +12,8 @@ export interface ServedLink {
   readonly key: string;
   readonly identity: LinkIdentity;
   provider: { readonly reachable: boolean; readonly reason: string } | undefined;
+  /** What keeps the data plane from serving it; null: nothing. */
+  trouble: string | null;
 }
 
 export class ServedLinks implements LinkPlane {
@@ -26,7 +28,7 @@ export class ServedLinks implements LinkPlane {
   open(listenFd: number, seqpacket: boolean, identity: LinkIdentity, config: unknown): number {
     const slot = this.client.open(listenFd, seqpacket, identity, config);
     const key = linkKey(identity.consumer, identity.name, identity.target);
-    this.bySlot.set(slot, { key, identity, provider: undefined });
+    this.bySlot.set(slot, { key, identity, provider: undefined, trouble: null });
     this.slots.set(key, slot);
     return slot;
   }
@@ -44,6 +46,9 @@ export class ServedLinks implements LinkPlane {
   }
   provider(slot: number): ServedLink["provider"] {
     return this.bySlot.get(slot)?.provider;
+  }
+  trouble(slot: number): string | null {
+    return this.bySlot.get(slot)?.trouble ?? null;
   }
 
   find(slot: number): ServedLink | undefined {

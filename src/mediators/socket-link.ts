@@ -33,6 +33,8 @@ export interface LinkPlane {
   close(slot: number): Promise<void>;
   /** What the data plane last said of the link's provider; undefined before the first dial. */
   provider(slot: number): { readonly reachable: boolean; readonly reason: string } | undefined;
+  /** What keeps the data plane from serving the link at all; null: nothing. */
+  trouble(slot: number): string | null;
 }
 
 export interface SocketLinkServices {
@@ -195,6 +197,8 @@ export class SocketLinkMediator<C extends SocketLinkConfig> implements Mediator<
   verify(planted: SocketPlanted): Verdict {
     const place = verifySocket(planted.root, planted.socket);
     if (place.state === "drifted") return place;
+    const trouble = this.services.plane.trouble(planted.slot);
+    if (trouble !== null) return { state: "degraded", reason: trouble };
     const said = this.services.plane.provider(planted.slot);
     if (said?.reachable === true) planted.absent = undefined;
     else if (said !== undefined || planted.absent !== undefined) {

@@ -58,6 +58,8 @@ export const CLOSER_LOOK_MS = 10;
 export const ACCEPT_BATCH = 64;
 /** After EMFILE or ENFILE: when to look again. Closing sessions resumes earlier. */
 export const ACCEPT_PAUSE_MS = 100;
+/** A link whose socket could not be waited on (ENOSPC: epoll_ctl(2)): when it is tried again. */
+export const LISTEN_RETRY_MS = 1000;
 /** fds that accepting leaves free for what is already open (dials, ancillary fds, files); a quarter where the limit is low. */
 export const FD_RESERVE = 256;
 /** fds of a link besides its sessions': its listening socket, a pidfd for each end and each thread that looks there, the provider's inode. */

@@ -22,6 +22,8 @@ export type FromDataPlane =
   | { readonly event: "link-closed"; readonly slot: number }
   /** Sent on change only: whether the last dial of the link reached its provider. */
   | { readonly event: "provider"; readonly slot: number; readonly reachable: boolean; readonly reason: string }
+  /** Sent on change only: what keeps the link from being served at all; null: nothing any more. */
+  | { readonly event: "serving"; readonly slot: number; readonly trouble: string | null }
   | { readonly event: "denied"; readonly slot: number; readonly record: AuditRecord; readonly suppressed: number }
   | {
       readonly event: "log";

@@ -4,7 +4,7 @@
  * What one link does stays with it: sessions, queued bytes, fds and records are
  * counted and capped for each, and a consumer that fills its own link waits alone.
  */
-import { EAGAIN, ECONNABORTED, EINTR, EPROTO, errnoName } from "../sys/errno.ts";
+import { EAGAIN, ECONNABORTED, EINTR, EPROTO, errnoName, SysError } from "../sys/errno.ts";
 import { EPOLLET, EPOLLIN, SO_SNDBUFFORCE } from "../sys/flags.ts";
 import { pvx } from "../sys/shim.ts";
 import { peerCredentials } from "../sys/unix-socket.ts";
@@ -23,6 +23,7 @@ import {
   LINK_QUEUE_RESUME,
   LINK_QUEUE_SOFT,
   LINK_SESSIONS_MAX,
+  LISTEN_RETRY_MS,
   PARKED_LOOK_MS,
   PAUSE_LOG_MS,
   READ_BYTES,
@@ -64,6 +65,8 @@ export class RelayLink {
   private redialPause = REDIAL_FIRST_MS;
   private readonly redial = new Timer(() => this.redialHeld());
   private readonly resume = new Timer(() => this.listenAgain());
+  private readonly listenLater = new Timer(() => this.listen());
+  private unserved = false;
   private paused = false;
   private pauseTold = Number.NEGATIVE_INFINITY;
   private accepted = 0;
@@ -106,7 +109,23 @@ export class RelayLink {
       else this.queuedChanged(0, fds);
     });
     plane.counters.fill(0, this.row, this.row + ROW);
-    plane.reactor.add(listenFd, { onEvents: () => this.accept() }, EPOLLIN);
+    this.listen();
+  }
+
+  /** Waits for consumers. Where the kernel has no room for another watch (a container can use it up), tries until it has. */
+  private listen(): void {
+    const { reactor } = this.plane;
+    let trouble: string | null = null;
+    this.paused = false;
+    for (const timer of [this.resume, this.listenLater]) reactor.timers.cancel(timer);
+    try {
+      reactor.add(this.listenFd, { onEvents: () => this.accept() }, EPOLLIN);
+    } catch (error) {
+      trouble = `Cannot wait for consumers: ${(error as Error).message}`;
+      reactor.timers.arm(this.listenLater, reactor.now + LISTEN_RETRY_MS);
+    }
+    if (this.unserved !== (trouble !== null)) this.plane.tell({ event: "serving", slot: this.slot, trouble });
+    this.unserved = trouble !== null;
   }
 
   count(counter: Counter, n: number): void {
@@ -170,9 +189,10 @@ export class RelayLink {
     } catch (error) {
       // It did not begin, so nobody else owns the socket.
       this.hangUp(fd, this.packets);
-      this.sessionError(error);
       this.count("sessions", -1);
       this.plane.sessionClosed();
+      if (error instanceof SysError) this.pauseAccepting(error.message);
+      else this.sessionError(error);
       return;
     }
     this.sessions.add(session);
@@ -192,7 +212,7 @@ export class RelayLink {
       this.pauseTold = now;
       this.log("warn", `Cannot accept for now: ${reason}`);
     }
-    this.plane.reactor.modify(this.listenFd, EPOLLET);
+    if (!this.unserved) this.plane.reactor.modify(this.listenFd, EPOLLET);
     this.plane.reactor.timers.arm(this.resume, this.plane.reactor.now + ACCEPT_PAUSE_MS);
   }
 
@@ -200,7 +220,7 @@ export class RelayLink {
     if (!this.paused || this.closed) return;
     this.paused = false;
     this.plane.reactor.timers.cancel(this.resume);
-    this.plane.reactor.modify(this.listenFd, EPOLLIN);
+    if (!this.unserved) this.plane.reactor.modify(this.listenFd, EPOLLIN);
   }
 
   replaceListener(listenFd: number, packets: boolean): void {
@@ -212,9 +232,7 @@ export class RelayLink {
     this.closer.hangUpListening(this.listenFd, this.packets);
     this.listenFd = listenFd;
     this.packets = packets;
-    this.paused = false;
-    this.plane.reactor.timers.cancel(this.resume);
-    this.plane.reactor.add(listenFd, { onEvents: () => this.accept() }, EPOLLIN);
+    this.listen();
   }
 
   // ---- dialling ----
@@ -414,7 +432,8 @@ export class RelayLink {
   close(): void {
     this.closed = true;
     this.closer.hangUpListening(this.listenFd, this.packets);
-    for (const timer of [this.redial, this.resume, this.lookAgain]) this.plane.reactor.timers.cancel(timer);
+    for (const timer of [this.redial, this.resume, this.lookAgain, this.listenLater])
+      this.plane.reactor.timers.cancel(timer);
     for (const session of [...this.sessions]) session.close("the link was removed");
     this.ofHandler((handler) => handler.close());
     this.closer.end();

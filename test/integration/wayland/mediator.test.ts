@@ -58,6 +58,7 @@ beforeEach(() => {
         const event = said();
         return event?.event === "provider" ? { reachable: event.reachable, reason: event.reason } : undefined;
       },
+      trouble: () => null,
     },
     journal,
     log: { log: () => undefined } as unknown as SocketLinkServices["log"],
