@@ -15,6 +15,8 @@ SOURCES := $(shell find src -name '*.ts' 2>/dev/null)
 # What `bun build` embeds or reads besides src/.
 BUILD_INPUTS := $(SOURCES) scripts/build.ts package.json tsconfig.json
 TEST_NATIVE := build/test/container build/test/peer
+BENCH_C := $(wildcard bench/*.c bench/*/*.c)
+BENCH_NATIVE := $(patsubst %.c,build/bench/%,$(notdir $(BENCH_C)))
 NPM := node_modules/.installed
 DEBIAN := $(patsubst %,build/stamps/debian-%,build test cross demo bench)
 
@@ -151,8 +153,6 @@ build/test/peer: $(PEER) test/support/native/peer.h | build/stamps/debian-build
 	$(CC) $(CFLAGS) -static -pthread -o $@.new $(PEER) && mv $@.new $@
 
 # Every C file of bench/ is one program, build/bench/<its name>.
-BENCH_C := $(wildcard bench/*.c bench/*/*.c)
-BENCH_NATIVE := $(patsubst %.c,build/bench/%,$(notdir $(BENCH_C)))
 vpath %.c $(sort $(dir $(BENCH_C)))
 $(BENCH_NATIVE): build/bench/%: %.c | build/stamps/debian-build
 	@mkdir -p $(@D)
