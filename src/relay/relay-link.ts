@@ -312,6 +312,12 @@ export class RelayLink {
     this.closer.hangUp(fd, packets);
   }
 
+  /** Closes a socket in which nothing is left, and nothing can come. */
+  closeEmpty(fd: number): void {
+    this.plane.reactor.forget(fd);
+    pvx.pvx_close(fd);
+  }
+
   // ---- budgets ----
 
   queuedChanged(bytes: number, fds: number): void {

@@ -64,6 +64,8 @@ export class Side implements Sink, EventHandler {
   readonly out: Outgoing;
   /** The peer has shut its writing half and all of it has been read; or nothing it sends can go anywhere. */
   ended = false;
+  /** Its end was read: the queue is empty, and the kernel lets nobody add to it any more. */
+  private emptied = false;
   /** Our writing half is to be shut once the queue is empty. */
   endWanted = false;
   /** Our writing half is shut, or the peer takes no more. */
@@ -283,6 +285,7 @@ export class Side implements Sink, EventHandler {
     }
     // A seqpacket's empty message reads as 0 too, but brings credentials with it; the end does not.
     if (n === 0 && (!session.packets || infoView[HAS_CREDENTIALS] === 0)) {
+      this.emptied = true;
       this.onEnd();
       return false;
     }
@@ -399,7 +402,9 @@ export class Side implements Sink, EventHandler {
     this.dropQueue();
     if (this.fd < 0) return;
     this.carried = false;
-    this.session.owner.hangUp(this.fd, this.session.packets);
+    const { owner, packets } = this.session;
+    if (this.emptied && !packets) owner.closeEmpty(this.fd);
+    else owner.hangUp(this.fd, packets);
     this.fd = -1;
   }
 }
