@@ -11,6 +11,7 @@ import { surveyGraph } from "../doctor/pv-ctrl.ts";
 import { FileSource } from "../graph/file-source.ts";
 import { PvCtrlSource } from "../graph/pv-ctrl-source.ts";
 import { type Command, EXIT_OK, EXIT_RUNTIME } from "./command.ts";
+import { fromEnvironment, setting } from "./settings.ts";
 import { usage } from "./usage.ts";
 
 const HELP = `Usage: pv-xconnect doctor [--json] [--ctrl PATH | --graph FILE] [--sysfs-root DIR]
@@ -88,9 +89,9 @@ export const command: Command = {
       return EXIT_OK;
     }
     const checks = await examine({
-      ctrl: values.ctrl ?? io.env["PV_XCONNECT_CTRL"] ?? "/run/pantavisor/pv/pv-ctrl",
-      graph: values.graph ?? io.env["PV_XCONNECT_GRAPH"],
-      sysfsRoot: values["sysfs-root"] ?? io.env["PV_XCONNECT_SYSFS_ROOT"] ?? "/sys",
+      ctrl: setting("ctrl", values, io.env),
+      graph: values.graph ?? fromEnvironment("graph", io.env),
+      sysfsRoot: setting("sysfs-root", values, io.env),
     });
     const ok = !checks.some((check) => check.status === "error");
     const colour = io.isTTY && (io.env["NO_COLOR"] ?? "") === "";

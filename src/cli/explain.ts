@@ -9,6 +9,7 @@ import { loadPolicy } from "../policy-source/policy-dir.ts";
 import { type Command, type CommandIo, EXIT_OK, EXIT_RUNTIME, UsageError } from "./command.ts";
 import { readGraphOnce } from "./one-graph.ts";
 import { columns, plain } from "./plain-text.ts";
+import { setting } from "./settings.ts";
 import { usage } from "./usage.ts";
 
 const HELP = `Usage: pv-xconnect explain SERVICE [OPTIONS] [--] [REQUEST...]
@@ -133,7 +134,7 @@ export const command: Command = {
     }
     const [service, ...request] = positionals;
     if (service === undefined) throw new UsageError("Cannot explain nothing: expected a SERVICE");
-    const policy = loadPolicy(values.policy ?? io.env["PV_XCONNECT_POLICY"] ?? "/etc/pv-xconnect/policy.d");
+    const policy = loadPolicy(setting("policy", values, io.env));
     for (const error of policy.errors) io.err(`warning: ${plain(error)}\n`);
     const found = lookupService(policy, service);
     const rules = found.kind === "policy" ? found.policy : undefined;

@@ -3,6 +3,7 @@ import { join } from "node:path";
 import { parseArgs } from "node:util";
 import * as v from "valibot";
 import { type Command, EXIT_OK, EXIT_RUNTIME } from "./command.ts";
+import { setting } from "./settings.ts";
 import { usage } from "./usage.ts";
 
 const HELP = `Usage: pv-xconnect learn [--state-dir DIR]
@@ -51,7 +52,7 @@ export const command: Command = {
       io.out(HELP);
       return EXIT_OK;
     }
-    const stateDir = values["state-dir"] ?? io.env["PV_XCONNECT_STATE_DIR"] ?? "/run/pv-xconnect";
+    const stateDir = setting("state-dir", values, io.env);
     const { policy, full } = await ask(join(stateDir, "status.sock"));
     if (Object.keys(policy.services).length === 0) {
       io.err("Nothing was learned yet: no D-Bus link is in learn mode, or none was used.\n");

@@ -3,6 +3,7 @@ import { FileSource } from "../graph/file-source.ts";
 import { PvCtrlSource } from "../graph/pv-ctrl-source.ts";
 import type { Graph } from "../graph/source.ts";
 import type { CommandIo } from "./command.ts";
+import { fromEnvironment, setting } from "./settings.ts";
 
 /** A person waits for this command; pv-ctrl needs 5 s at boot. */
 const DEADLINE_MS = 10_000;
@@ -18,9 +19,9 @@ export async function readGraphOnce(
   values: { readonly graph?: string | undefined; readonly ctrl?: string | undefined },
   env: CommandIo["env"],
 ): Promise<Graph> {
-  const file = values.graph ?? (values.ctrl === undefined ? env["PV_XCONNECT_GRAPH"] : undefined);
-  const ctrl = values.ctrl ?? env["PV_XCONNECT_CTRL"] ?? "/run/pantavisor/pv/pv-ctrl";
-  const source = file === undefined ? new PvCtrlSource(ctrl, DEADLINE_MS) : new FileSource(file);
+  const file = values.graph ?? (values.ctrl === undefined ? fromEnvironment("graph", env) : undefined);
+  const source =
+    file === undefined ? new PvCtrlSource(setting("ctrl", values, env), DEADLINE_MS) : new FileSource(file);
   try {
     const result = await source.fetch(new AbortController().signal);
     if (result.kind === "graph") return result.graph;

@@ -15,6 +15,7 @@ import { ProcessWatch } from "../reconcile/process-watch.ts";
 import { type Command, EXIT_OK } from "./command.ts";
 import { GRAPH_HELP, GRAPH_OPTIONS, readGraphOnce } from "./one-graph.ts";
 import { columns, plain } from "./plain-text.ts";
+import { setting } from "./settings.ts";
 import { askStatus, type Status } from "./status-client.ts";
 import { usage } from "./usage.ts";
 
@@ -156,10 +157,10 @@ export const command: Command = {
       io.out(HELP);
       return EXIT_OK;
     }
-    const policy = loadPolicy(values.policy ?? io.env["PV_XCONNECT_POLICY"] ?? "/etc/pv-xconnect/policy.d");
+    const policy = loadPolicy(setting("policy", values, io.env));
     const graph = await readGraphOnce(values, io.env);
     const desired = desiredOf(graph, policy, new ProcessWatch());
-    const status = await askDaemon(values["state-dir"] ?? io.env["PV_XCONNECT_STATE_DIR"] ?? "/run/pv-xconnect");
+    const status = await askDaemon(setting("state-dir", values, io.env));
     const observed = status === undefined ? new Map<string, Observed>() : observedOf(status, desired);
     const steps = diff(desired, observed, 0);
     const touched = new Set(steps.map((step) => step.key));

@@ -3,6 +3,7 @@ import { parseArgs } from "node:util";
 import * as v from "valibot";
 import { LOG_FORMATS, LOG_LEVELS } from "../observe/log.ts";
 import { UsageError } from "./command.ts";
+import { DEFAULTS, fromEnvironment } from "./settings.ts";
 import { usage } from "./usage.ts";
 
 /** A file path that the kernel takes. */
@@ -18,12 +19,12 @@ const INTERVAL_MIN = 0.1;
 const INTERVAL_MAX = 3600;
 
 const RunOptionsSchema = v.object({
-  ctrl: v.optional(Path, "/run/pantavisor/pv/pv-ctrl"),
+  ctrl: v.optional(Path, DEFAULTS.ctrl),
   graph: v.optional(Path),
-  policy: v.optional(Path, "/etc/pv-xconnect/policy.d"),
+  policy: v.optional(Path, DEFAULTS.policy),
   "state-dir": v.optional(
     v.pipe(Path, v.maxBytes(STATE_DIR_MAX, `a path of at most ${STATE_DIR_MAX} bytes`)),
-    "/run/pv-xconnect",
+    DEFAULTS["state-dir"],
   ),
   interval: v.optional(
     v.pipe(
@@ -35,7 +36,7 @@ const RunOptionsSchema = v.object({
     ),
     "5",
   ),
-  "sysfs-root": v.optional(Path, "/sys"),
+  "sysfs-root": v.optional(Path, DEFAULTS["sysfs-root"]),
   "log-format": v.optional(v.picklist(LOG_FORMATS, `one of ${LOG_FORMATS.join(", ")}`), "logfmt"),
   "log-level": v.optional(v.picklist(LOG_LEVELS, `one of ${LOG_LEVELS.join(", ")}`), "info"),
 });
@@ -100,8 +101,7 @@ export function parseRunOptions(argv: string[], env: Readonly<Record<string, str
   );
   const given: Record<string, unknown> = {};
   for (const name of Object.keys(RunOptionsSchema.entries)) {
-    const variable = env[`PV_XCONNECT_${name.toUpperCase().replace(/-/g, "_")}`];
-    const value = values[name as keyof typeof values] ?? (variable === "" ? undefined : variable);
+    const value = values[name as keyof typeof values] ?? fromEnvironment(name, env);
     if (value !== undefined) given[name] = value;
   }
   const parsed = v.safeParse(RunOptionsSchema, given);

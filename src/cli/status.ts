@@ -3,6 +3,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { parseArgs } from "node:util";
 import { type Command, type CommandIo, EXIT_OK } from "./command.ts";
 import { plain } from "./plain-text.ts";
+import { setting } from "./settings.ts";
 import { askStatus, type Status } from "./status-client.ts";
 import { usage } from "./usage.ts";
 
@@ -104,7 +105,7 @@ export const command: Command = {
       io.out(HELP);
       return EXIT_OK;
     }
-    const stateDir = values["state-dir"] ?? io.env["PV_XCONNECT_STATE_DIR"] ?? "/run/pv-xconnect";
+    const stateDir = setting("state-dir", values, io.env);
     await show(io, stateDir, values.json === true, false);
     while (values.watch) {
       await sleep(WATCH_MS);
