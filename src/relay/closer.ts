@@ -7,40 +7,25 @@
  * Ownership: every fd given here is closed once, by whom is nobody else's matter. The
  * memory shared with a child is kept until the child has ended.
  */
+
+import { CloserProcess } from "../sys/closer-process.ts";
 import { EAGAIN, ECONNABORTED, EINTR } from "../sys/errno.ts";
 import { SHUT_RDWR } from "../sys/flags.ts";
-import { Memory } from "../sys/memory.ts";
 import { pvx } from "../sys/shim.ts";
 import { CLOSER_LOOK_MS } from "./limits.ts";
 import type { Reactor } from "./reactor.ts";
 import { Timer } from "./timers.ts";
 
-/** struct closer of native/pvx.c: two counts, a pid, 256 fds. */
-const SHARED_BYTES = 4 * (3 + 256);
-const CLOSED = 1;
 /** accept4(2): of one connection that is gone already, or of none. */
 const PASSING: ReadonlySet<number> = new Set([EINTR, ECONNABORTED]);
-/** The child calls nothing but the kernel. */
-const STACK_BYTES = 8 * 1024;
-/** Tells the child to end. */
-const END = -1;
-
-interface Child {
-  readonly shared: Memory;
-  readonly view: Uint32Array;
-  readonly stack: Memory;
-  readonly pid: number;
-  /** How many it was given. */
-  given: number;
-}
 /** Children that were told to end: they may still use their memory. */
-const leaving = new Set<Child>();
+const leaving = new Set<CloserProcess>();
 
 export class Closer {
   private readonly reactor: Reactor;
   /** Told of each change in the number of fds that wait. */
   private readonly changed: (fds: number) => void;
-  private child: Child | undefined;
+  private child: CloserProcess | undefined;
   /** False once no child could be made (user-mode emulators, a limit on processes): closed in place then. */
   private possible = true;
   /** What the child has no room for yet. */
@@ -105,15 +90,12 @@ export class Closer {
     if (this.backlog.length === 1) this.reactor.defer(() => this.refresh());
   }
 
-  private start(): Child | undefined {
+  private start(): CloserProcess | undefined {
     reap();
     if (!this.possible) return undefined;
-    const shared = new Memory(SHARED_BYTES);
-    const stack = new Memory(STACK_BYTES);
-    const pid = pvx.pvx_closer_start(shared.address, stack.address, STACK_BYTES);
-    this.possible = pid >= 0;
-    if (pid < 0) return undefined;
-    return { shared, view: new Uint32Array(shared.buffer), stack, pid, given: 0 };
+    const child = CloserProcess.start();
+    this.possible = child !== undefined;
+    return child;
   }
 
   /** Hands over what there is room for and counts what has been closed. */
@@ -121,13 +103,12 @@ export class Closer {
     const { child, backlog } = this;
     if (child === undefined) return;
     let n = 0;
-    while (n < backlog.length && pvx.pvx_closer_give(child.shared.address, backlog[n]!) === 1) n++;
+    while (n < backlog.length && child.give(backlog[n]!)) n++;
     if (n > 0) {
       backlog.splice(0, n);
-      pvx.pvx_closer_wake(child.shared.address);
+      child.wake();
     }
-    child.given += n;
-    const left = ((child.given - Atomics.load(child.view, CLOSED)) >>> 0) + backlog.length;
+    const left = child.waiting + backlog.length;
     const closed = this.waiting - left;
     this.waiting = left;
     if (closed > 0) this.changed(-closed);
@@ -138,9 +119,8 @@ export class Closer {
     }
   }
 
-  private dismiss(child: Child): void {
-    pvx.pvx_closer_give(child.shared.address, END);
-    pvx.pvx_closer_wake(child.shared.address);
+  private dismiss(child: CloserProcess): void {
+    child.dismiss();
     this.child = undefined;
     leaving.add(child);
     reap();
@@ -149,5 +129,5 @@ export class Closer {
 
 /** Collects children that have ended. */
 function reap(): void {
-  for (const child of leaving) if (pvx.pvx_closer_ended(child.pid) === 1) leaving.delete(child);
+  for (const child of leaving) if (child.ended()) leaving.delete(child);
 }

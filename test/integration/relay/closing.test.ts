@@ -30,6 +30,8 @@ describe("an fd whose close waits for 20 s", () => {
     const late = received ? new Provider(gone) : undefined;
     // Beyond the hold of the session that nobody answers.
     await rig.noSessions(hostile, 8000);
+    // What waits to be closed is the hostile link's own account.
+    expect((await rig.counters(hostile)).queued_fds).toBeGreaterThan(0);
     const before = performance.now();
     const consumer = rig.connect(link);
     consumer.send("question");
