@@ -3,8 +3,7 @@
 // Version and sha512 are those of bun.lock, so nothing enters the build that the lock does not pin.
 import { execFileSync } from "node:child_process";
 import { createHash } from "node:crypto";
-import { lookup } from "node:dns/promises";
-import { mkdirSync, mkdtempSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
+import { mkdirSync, mkdtempSync, readdirSync, readFileSync, renameSync, rmSync } from "node:fs";
 import { dirname, join } from "node:path";
 
 const [name, folder] = process.argv.slice(2);
@@ -22,23 +21,8 @@ if (!version || !integrity) {
 }
 /** Tries of the download: name look-ups and slow mirrors fail now and then and work a moment later. */
 const TRIES = 4;
-/** sysexits.h: the registry itself can't be reached. Told apart from every other failure by a file beside FOLDER. */
-const EX_TEMPFAIL = 75;
-const unreachable = `${folder}.unreachable`;
 
-/** Whether the registry's name can't even be looked up: then no number of tries helps, and nothing is wrong with the package. */
-async function registryUnreachable() {
-  const registry = execFileSync("npm", ["config", "get", "registry"], {
-    encoding: "utf8",
-    stdio: ["ignore", "pipe", "ignore"],
-  });
-  return await lookup(new URL(registry.trim()).hostname).then(
-    () => false,
-    () => true,
-  );
-}
-
-async function pack(into) {
+function pack(into) {
   for (let attempt = 1; ; attempt++) {
     const options = [
       "pack",
@@ -54,11 +38,6 @@ async function pack(into) {
       execFileSync("npm", options, { stdio: ["ignore", "ignore", "inherit"] });
       return;
     } catch (error) {
-      if (await registryUnreachable()) {
-        writeFileSync(unreachable, `${name}@${version}: the npm registry can't be reached\n`);
-        process.exitCode = EX_TEMPFAIL;
-        throw new Error("the npm registry can't be reached");
-      }
       if (attempt === TRIES) throw error;
       console.error(`npm pack ${name} failed, try ${attempt} of ${TRIES}; again in ${5 * attempt} s`);
       Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 5000 * attempt);
@@ -70,17 +49,16 @@ mkdirSync(dirname(folder), { recursive: true });
 const work = mkdtempSync(`${folder}.new-`);
 try {
   console.log(`fetching ${name} ${version}`);
-  await pack(work);
+  pack(work);
   const archive = join(work, readdirSync(work).find((file) => file.endsWith(".tgz")) ?? "missing.tgz");
   const found = createHash("sha512").update(readFileSync(archive)).digest("base64");
   if (found !== integrity) throw new Error(`sha512 is ${found}, bun.lock says ${integrity}`);
   execFileSync("tar", ["-xzf", archive, "-C", work, "--no-same-owner", "package"]);
   rmSync(folder, { recursive: true, force: true });
-  rmSync(unreachable, { force: true });
   renameSync(join(work, "package"), folder);
 } catch (error) {
   console.error(`Cannot fetch ${name}@${version}: ${error instanceof Error ? error.message : error}`);
-  process.exitCode ||= 1;
+  process.exitCode = 1;
 } finally {
   rmSync(work, { recursive: true, force: true });
 }
